@@ -1,0 +1,520 @@
+#include "session.h"
+
+#include <stdlib.h>
+
+#include "session_auth.h"
+
+#define STEPS_MIN 32
+#define STEPS_MAX ((size_t)1 << 28)
+
+/* Substates of the head step. */
+enum { SUB_NONE = 0, SUB_DESCRIBED = 1, SUB_COPY_OUT = 2, SUB_COPY_DONE = 3 };
+
+void
+wire_session_init(struct wire_session *s)
+{
+    memset(s, 0, sizeof(*s));
+    s->transaction_status = 'I';
+    wire_scram_init(&s->scram);
+    wire_buffer_init(&s->user);
+    wire_buffer_init(&s->password);
+}
+
+void
+wire_session_clear(struct wire_session *s)
+{
+    wire_session_forget_secrets(s);
+    wire_buffer_clear(&s->user, false);
+    free(s->steps);
+    s->steps = NULL;
+    s->steps_cap = 0;
+    s->steps_count = 0;
+}
+
+enum wire_status
+wire_session_start(struct wire_session *s, struct wire_buffer *out,
+                   const struct wire_startup *startup)
+{
+    if (s->phase != WIRE_PHASE_NEW) {
+        return wire_error_set(&s->error, WIRE_ERR_PROTOCOL, "the session was started already");
+    }
+    s->allow = startup->allow;
+    s->has_password = startup->password.ptr != NULL;
+    memcpy(s->nonce, startup->nonce, sizeof(s->nonce));
+    wire_buffer_put(&s->user, startup->user.ptr, startup->user.len);
+    wire_buffer_put(&s->password, startup->password.ptr, startup->password.len);
+    wire_put_startup(out, startup->pairs, startup->pairs_count);
+    if (out->failed != WIRE_OK || s->user.failed != WIRE_OK || s->password.failed != WIRE_OK) {
+        s->phase = WIRE_PHASE_BROKEN;
+        return wire_error_set(&s->error, WIRE_ERR_MEMORY, "out of memory for the startup");
+    }
+    s->phase = WIRE_PHASE_AUTH;
+    return WIRE_OK;
+}
+
+enum wire_status
+wire_session_reserve(struct wire_session *s, size_t n)
+{
+    if (n <= s->steps_cap - s->steps_count) {
+        return WIRE_OK;
+    }
+    if (n > STEPS_MAX - s->steps_count) {
+        return WIRE_ERR_MEMORY;
+    }
+    size_t cap = s->steps_cap < STEPS_MIN ? STEPS_MIN : s->steps_cap;
+    while (cap - s->steps_count < n) {
+        cap *= 2;
+    }
+    uint8_t *steps = malloc(cap);
+    if (steps == NULL) {
+        return WIRE_ERR_MEMORY;
+    }
+    for (size_t i = 0; i < s->steps_count; i++) {
+        steps[i] = s->steps[(s->steps_head + i) & (s->steps_cap - 1)];
+    }
+    free(s->steps);
+    s->steps = steps;
+    s->steps_cap = cap;
+    s->steps_head = 0;
+    return WIRE_OK;
+}
+
+static inline unsigned
+head_step(const struct wire_session *s)
+{
+    return s->steps_count == 0 ? 0 : s->steps[s->steps_head];
+}
+
+static inline void
+pop_step(struct wire_session *s)
+{
+    s->steps_head = (s->steps_head + 1) & (s->steps_cap - 1);
+    s->steps_count -= 1;
+    s->substate = SUB_NONE;
+}
+
+static enum wire_status
+unexpected(struct wire_session *s, char tag)
+{
+    return wire_error_set(&s->error, WIRE_ERR_PROTOCOL, "message '%c' came when it was not due",
+                          tag);
+}
+
+static enum wire_status
+malformed(struct wire_session *s, char tag)
+{
+    return wire_error_set(&s->error, WIRE_ERR_PROTOCOL, "the body of message '%c' is malformed",
+                          tag);
+}
+
+/* Handlers give WIRE_OK with an event, WIRE_MORE when there is none to give, or a
+ * negative status. */
+
+/* Messages that come whenever the server likes. */
+static enum wire_status
+take_notice(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    struct wire_reader fields;
+    if (!wire_error_fields(frame->body, &fields)) {
+        return malformed(s, frame->tag);
+    }
+    event->kind = WIRE_EV_NOTICE;
+    event->body = frame->body;
+    return WIRE_OK;
+}
+
+static enum wire_status
+take_parameter(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    if (!wire_parse_parameter_status(frame->body, &event->u.parameter)) {
+        return malformed(s, frame->tag);
+    }
+    s->parameters += 1;
+    if (s->parameters > WIRE_PARAMETERS_MAX) {
+        return wire_error_set(&s->error, WIRE_ERR_LIMIT,
+                              "more than %d ParameterStatus messages in a row",
+                              WIRE_PARAMETERS_MAX);
+    }
+    event->kind = WIRE_EV_PARAMETER;
+    return WIRE_OK;
+}
+
+static enum wire_status
+take_notification(struct wire_session *s, const struct wire_frame *frame,
+                  struct wire_event *event)
+{
+    if (!wire_parse_notification(frame->body, &event->u.notification)) {
+        return malformed(s, frame->tag);
+    }
+    event->kind = WIRE_EV_NOTIFICATION;
+    return WIRE_OK;
+}
+
+/* The server skips to the next Sync; so do we. */
+static void
+skip_to_sync(struct wire_session *s)
+{
+    s->substate = SUB_NONE;
+    while (s->steps_count > 0) {
+        unsigned step = head_step(s) & ~WIRE_STEP_RIDER;
+        if (step == WIRE_STEP_SYNC || step == WIRE_STEP_QUERY) {
+            return;
+        }
+        pop_step(s);
+    }
+}
+
+static enum wire_status
+take_error(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    struct wire_reader fields;
+    if (!wire_error_fields(frame->body, &fields)) {
+        return malformed(s, frame->tag);
+    }
+    event->kind = WIRE_EV_ERROR;
+    event->body = frame->body;
+    event->rider = (head_step(s) & WIRE_STEP_RIDER) != 0;
+    event->unsolicited = s->phase == WIRE_PHASE_READY && s->steps_count == 0;
+    skip_to_sync(s);
+    return WIRE_OK;
+}
+
+static enum wire_status
+take_ready(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    char status;
+    if (!wire_parse_ready(frame->body, &status)) {
+        return malformed(s, frame->tag);
+    }
+    s->transaction_status = status;
+    s->parameters = 0;
+    event->kind = WIRE_EV_READY;
+    event->transaction_status = status;
+    return WIRE_OK;
+}
+
+/* Startup */
+
+static enum wire_status
+take_negotiation(struct wire_session *s, const struct wire_frame *frame)
+{
+    struct wire_negotiation negotiation;
+    if (!wire_parse_negotiation(frame->body, &negotiation)) {
+        return malformed(s, frame->tag);
+    }
+    /* 3.0 without options was asked for; there is nothing to give up. */
+    return wire_error_set(&s->error, WIRE_ERR_PROTOCOL,
+                          "the server wants to negotiate protocol 3.0, the oldest there is");
+}
+
+static enum wire_status
+next_in_auth(struct wire_session *s, const struct wire_frame *frame, struct wire_buffer *out,
+             struct wire_event *event)
+{
+    switch (frame->tag) {
+    case WIRE_TAG_AUTHENTICATION:
+        return wire_session_authenticate(s, frame->body, out, event);
+    case WIRE_TAG_ERROR:
+        return take_error(s, frame, event);
+    case WIRE_TAG_NOTICE:
+        return take_notice(s, frame, event);
+    case WIRE_TAG_NEGOTIATE_VERSION:
+        return take_negotiation(s, frame);
+    default:
+        return unexpected(s, frame->tag);
+    }
+}
+
+static enum wire_status
+take_backend_key(struct wire_session *s, const struct wire_frame *frame,
+                 struct wire_event *event)
+{
+    if (s->substate != SUB_NONE) {
+        return unexpected(s, frame->tag); /* a second one */
+    }
+    if (!wire_parse_backend_key(frame->body, &event->u.backend_key)) {
+        return malformed(s, frame->tag);
+    }
+    s->substate = SUB_DESCRIBED;
+    event->kind = WIRE_EV_BACKEND_KEY;
+    return WIRE_OK;
+}
+
+static enum wire_status
+next_in_boot(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    enum wire_status status;
+    switch (frame->tag) {
+    case WIRE_TAG_PARAMETER_STATUS:
+        return take_parameter(s, frame, event);
+    case WIRE_TAG_BACKEND_KEY:
+        return take_backend_key(s, frame, event);
+    case WIRE_TAG_NOTICE:
+        return take_notice(s, frame, event);
+    case WIRE_TAG_ERROR:
+        return take_error(s, frame, event);
+    case WIRE_TAG_READY:
+        status = take_ready(s, frame, event);
+        if (status == WIRE_OK) {
+            s->phase = WIRE_PHASE_READY;
+            s->substate = SUB_NONE;
+        }
+        return status;
+    default:
+        return unexpected(s, frame->tag);
+    }
+}
+
+/* Requests */
+
+static enum wire_status
+step_done(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
+          enum wire_event_kind kind, bool empty_body)
+{
+    if (empty_body && frame->body.len != 0) {
+        return malformed(s, frame->tag);
+    }
+    bool rider = (head_step(s) & WIRE_STEP_RIDER) != 0;
+    if ((head_step(s) & ~WIRE_STEP_RIDER) != WIRE_STEP_QUERY) {
+        pop_step(s);
+    }
+    event->kind = kind;
+    return rider ? WIRE_MORE : WIRE_OK;
+}
+
+static enum wire_status
+take_row_description(struct wire_session *s, const struct wire_frame *frame,
+                     struct wire_event *event)
+{
+    if (!wire_row_description(frame->body, &event->count, &event->reader)) {
+        return malformed(s, frame->tag);
+    }
+    return step_done(s, frame, event, WIRE_EV_ROW_DESCRIPTION, false);
+}
+
+static enum wire_status
+on_describe(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
+            bool statement)
+{
+    bool due = !statement || s->substate == SUB_DESCRIBED;
+    if (due && frame->tag == WIRE_TAG_ROW_DESCRIPTION) {
+        return take_row_description(s, frame, event);
+    }
+    if (due && frame->tag == WIRE_TAG_NO_DATA) {
+        return step_done(s, frame, event, WIRE_EV_NO_DATA, true);
+    }
+    if (due || frame->tag != WIRE_TAG_PARAM_DESCRIPTION) {
+        return unexpected(s, frame->tag);
+    }
+    if (!wire_parameter_description(frame->body, &event->count, &event->reader)) {
+        return malformed(s, frame->tag);
+    }
+    s->substate = SUB_DESCRIBED;
+    event->kind = WIRE_EV_PARAM_DESCRIPTION;
+    return WIRE_OK;
+}
+
+static enum wire_status
+take_copy_start(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    if (!wire_parse_copy_response(frame->body, &event->u.copy)) {
+        return malformed(s, frame->tag);
+    }
+    bool out = frame->tag == WIRE_TAG_COPY_OUT;
+    s->substate = out ? SUB_COPY_OUT : SUB_NONE;
+    event->kind = out ? WIRE_EV_COPY_OUT : WIRE_EV_COPY_IN;
+    return WIRE_OK;
+}
+
+static enum wire_status
+on_copy_out(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    if (frame->tag == WIRE_TAG_COPY_DATA) {
+        event->kind = WIRE_EV_COPY_DATA;
+        event->body = frame->body;
+        return WIRE_OK;
+    }
+    if (frame->tag != WIRE_TAG_COPY_DONE) {
+        return unexpected(s, frame->tag);
+    }
+    if (frame->body.len != 0) {
+        return malformed(s, frame->tag);
+    }
+    s->substate = SUB_COPY_DONE;
+    event->kind = WIRE_EV_COPY_DONE;
+    return WIRE_OK;
+}
+
+static enum wire_status
+take_complete(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    if (!wire_parse_command_complete(frame->body, &event->body)) {
+        return malformed(s, frame->tag);
+    }
+    s->substate = SUB_NONE;
+    return step_done(s, frame, event, WIRE_EV_COMPLETE, false);
+}
+
+/* EXECUTE, and what a QUERY shares with it. */
+static enum wire_status
+on_execute(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
+           bool query)
+{
+    if (s->substate == SUB_COPY_OUT) {
+        return on_copy_out(s, frame, event);
+    }
+    switch (frame->tag) {
+    case WIRE_TAG_DATA_ROW:
+        if (frame->body.len < 2) {
+            return malformed(s, frame->tag);
+        }
+        event->kind = WIRE_EV_ROW;
+        event->count = wire_load_u16(frame->body.ptr);
+        event->reader.p = frame->body.ptr + 2;
+        event->reader.end = frame->body.ptr + frame->body.len;
+        event->reader.bad = false;
+        return WIRE_OK;
+    case WIRE_TAG_COMMAND_COMPLETE:
+        return take_complete(s, frame, event);
+    case WIRE_TAG_EMPTY_QUERY:
+        return step_done(s, frame, event, WIRE_EV_EMPTY, true);
+    case WIRE_TAG_COPY_IN:
+    case WIRE_TAG_COPY_OUT:
+        return take_copy_start(s, frame, event);
+    case WIRE_TAG_PORTAL_SUSPENDED:
+        if (!query) {
+            return step_done(s, frame, event, WIRE_EV_SUSPENDED, true);
+        }
+        break;
+    default:
+        break;
+    }
+    return unexpected(s, frame->tag);
+}
+
+static enum wire_status
+on_query(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    if (frame->tag == WIRE_TAG_READY && s->substate != SUB_COPY_OUT) {
+        pop_step(s);
+        return take_ready(s, frame, event);
+    }
+    if (frame->tag == WIRE_TAG_ROW_DESCRIPTION && s->substate == SUB_NONE) {
+        return take_row_description(s, frame, event);
+    }
+    return on_execute(s, frame, event, true);
+}
+
+static enum wire_status
+on_bare(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
+        char tag, enum wire_event_kind kind)
+{
+    return frame->tag == tag ? step_done(s, frame, event, kind, true)
+                             : unexpected(s, frame->tag);
+}
+
+static enum wire_status
+next_step(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    switch (head_step(s) & ~WIRE_STEP_RIDER) {
+    case WIRE_STEP_EXECUTE:
+        return on_execute(s, frame, event, false);
+    case WIRE_STEP_BIND:
+        return on_bare(s, frame, event, WIRE_TAG_BIND_COMPLETE, WIRE_EV_BOUND);
+    case WIRE_STEP_SYNC:
+        if (frame->tag != WIRE_TAG_READY) {
+            return unexpected(s, frame->tag);
+        }
+        pop_step(s);
+        return take_ready(s, frame, event);
+    case WIRE_STEP_PARSE:
+        return on_bare(s, frame, event, WIRE_TAG_PARSE_COMPLETE, WIRE_EV_PARSED);
+    case WIRE_STEP_DESCRIBE_STATEMENT:
+        return on_describe(s, frame, event, true);
+    case WIRE_STEP_DESCRIBE_PORTAL:
+        return on_describe(s, frame, event, false);
+    case WIRE_STEP_CLOSE:
+        return on_bare(s, frame, event, WIRE_TAG_CLOSE_COMPLETE, WIRE_EV_CLOSED);
+    case WIRE_STEP_QUERY:
+        return on_query(s, frame, event);
+    default:
+        return unexpected(s, frame->tag);
+    }
+}
+
+static enum wire_status
+next_in_ready(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    switch (frame->tag) {
+    case WIRE_TAG_ERROR:
+        return take_error(s, frame, event);
+    case WIRE_TAG_NOTICE:
+        return take_notice(s, frame, event);
+    case WIRE_TAG_NOTIFICATION:
+        return take_notification(s, frame, event);
+    case WIRE_TAG_PARAMETER_STATUS:
+        return take_parameter(s, frame, event);
+    default:
+        return next_step(s, frame, event);
+    }
+}
+
+static enum wire_status
+dispatch(struct wire_session *s, const struct wire_frame *frame, struct wire_buffer *out,
+         struct wire_event *event)
+{
+    switch (s->phase) {
+    case WIRE_PHASE_READY:
+        return next_in_ready(s, frame, event);
+    case WIRE_PHASE_AUTH:
+        return next_in_auth(s, frame, out, event);
+    case WIRE_PHASE_BOOT:
+        return next_in_boot(s, frame, event);
+    case WIRE_PHASE_NEW:
+    case WIRE_PHASE_BROKEN:
+        break;
+    }
+    return unexpected(s, frame->tag);
+}
+
+static enum wire_status
+broken(struct wire_session *s, enum wire_status status)
+{
+    s->phase = WIRE_PHASE_BROKEN;
+    wire_session_forget_secrets(s);
+    return wire_error_set(&s->error, status, "the session is broken");
+}
+
+enum wire_status
+wire_session_next(struct wire_session *s, struct wire_buffer *in, struct wire_buffer *out,
+                  struct wire_event *event)
+{
+    if (s->phase == WIRE_PHASE_BROKEN) {
+        return s->error.status;
+    }
+    for (;;) {
+        if (s->consumed != 0) {
+            wire_buffer_consume(in, s->consumed);
+            s->consumed = 0;
+        }
+        struct wire_frame frame;
+        bool authenticated = s->phase == WIRE_PHASE_READY || s->phase == WIRE_PHASE_BOOT;
+        enum wire_status status = wire_next_frame(in, authenticated, &frame, &s->error);
+        if (status == WIRE_MORE) {
+            return WIRE_MORE;
+        }
+        if (status < 0) {
+            return broken(s, status);
+        }
+        s->consumed = 5 + frame.body.len;
+        event->rider = false;
+        event->unsolicited = false;
+        status = dispatch(s, &frame, out, event);
+        if (status == WIRE_OK) {
+            return WIRE_OK;
+        }
+        if (status < 0) {
+            return broken(s, status);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+/* The protocol's state machine: bytes in, events out. It knows nothing of
+ * sockets, clocks or Python.
+ *
+ * What the client has asked for stands in a FIFO of steps, one byte each, in the
+ * order of the messages sent; the answers must come in that order, so pipelining
+ * is not a mode. An ErrorResponse drops the steps up to the next SYNC, as the
+ * server does. Anything out of order is a protocol error, fatal and sticky. */
+#ifndef WIRE_SESSION_H
+#define WIRE_SESSION_H
+
+#include "auth.h"
+#include "backend.h"
+#include "frontend.h"
+
+enum wire_step {
+    WIRE_STEP_PARSE = 1,          /* '1' */
+    WIRE_STEP_BIND,               /* '2' */
+    WIRE_STEP_DESCRIBE_STATEMENT, /* 't', then 'T' or 'n' */
+    WIRE_STEP_DESCRIBE_PORTAL,    /* 'T' or 'n' */
+    WIRE_STEP_EXECUTE,            /* 'D'*, then 'C', 'I', 's'; or a COPY */
+    WIRE_STEP_CLOSE,              /* '3' */
+    WIRE_STEP_SYNC,               /* 'Z' */
+    WIRE_STEP_QUERY,              /* ('T' 'D'* 'C' | 'C' | 'I' | COPY)*, 'Z' */
+};
+/* Or-ed to a step that rides in front of somebody's request (BEGIN, Close of an
+ * evicted statement): its success makes no event, its error is marked `rider`. */
+#define WIRE_STEP_RIDER 0x80u
+
+enum wire_event_kind {
+    WIRE_EV_SCRAM_KEY = 1,     /* salt, iterations: answer with wire_session_scram_key */
+    WIRE_EV_PARAMETER,         /* parameter */
+    WIRE_EV_BACKEND_KEY,       /* backend_key */
+    WIRE_EV_NOTICE,            /* body: wire_error_fields has accepted it */
+    WIRE_EV_NOTIFICATION,      /* notification */
+    WIRE_EV_ERROR,             /* body, as for a notice; rider; unsolicited */
+    WIRE_EV_PARSED,
+    WIRE_EV_BOUND,
+    WIRE_EV_CLOSED,
+    WIRE_EV_PARAM_DESCRIPTION, /* count, reader over the OIDs */
+    WIRE_EV_ROW_DESCRIPTION,   /* count, reader over the fields */
+    WIRE_EV_NO_DATA,
+    WIRE_EV_ROW,               /* count, reader over the cells */
+    WIRE_EV_COMPLETE,          /* body: the command tag */
+    WIRE_EV_EMPTY,             /* the statement was empty */
+    WIRE_EV_SUSPENDED,         /* rows_max reached, the portal has more */
+    WIRE_EV_COPY_IN,           /* copy; the session now takes CopyData from the client */
+    WIRE_EV_COPY_OUT,          /* copy; CopyData follows */
+    WIRE_EV_COPY_DATA,         /* body */
+    WIRE_EV_COPY_DONE,
+    WIRE_EV_READY,             /* transaction_status; ends a SYNC or a QUERY (and the startup) */
+};
+
+struct wire_event {
+    enum wire_event_kind kind;
+    bool rider;       /* ERROR: raised by a rider step */
+    bool unsolicited; /* ERROR: no request was waiting (the server says good-bye) */
+    char transaction_status; /* READY: 'I', 'T', 'E' */
+    size_t count;
+    struct wire_reader reader;
+    wire_slice body;
+    union {
+        struct wire_parameter parameter;
+        struct wire_backend_key backend_key;
+        struct wire_notification notification;
+        struct wire_copy_response copy;
+        struct {
+            wire_slice salt;
+            uint32_t iterations;
+        } scram;
+    } u;
+};
+
+enum wire_phase {
+    WIRE_PHASE_NEW,
+    WIRE_PHASE_AUTH,   /* startup sent */
+    WIRE_PHASE_BOOT,   /* authenticated, before the first ReadyForQuery */
+    WIRE_PHASE_READY,
+    WIRE_PHASE_BROKEN, /* error.status says why */
+};
+
+struct wire_session {
+    enum wire_phase phase;
+    char transaction_status; /* of the last ReadyForQuery; 'I' before */
+    uint8_t substate;        /* inside the head step; private to session.c */
+    unsigned parameters;     /* ParameterStatus messages since the last READY, bounded */
+    unsigned allow;          /* WIRE_ALLOW_ mask */
+    uint32_t auth_started;   /* the method under way, an AUTH code, or 0 */
+    bool auth_finished;      /* that method has come to its end */
+    struct wire_scram scram;
+    struct wire_buffer user;     /* for md5 */
+    struct wire_buffer password; /* wiped when the startup ends */
+    bool has_password;
+    uint8_t nonce[18];
+    /* FIFO of steps: a ring, `steps_cap` a power of two. */
+    uint8_t *steps;
+    size_t steps_head;
+    size_t steps_count;
+    size_t steps_cap;
+    size_t consumed; /* bytes of the frame behind the last event, consumed at the next call */
+    struct wire_error error;
+};
+
+/* Cannot fail. */
+void wire_session_init(struct wire_session *s);
+void wire_session_clear(struct wire_session *s);
+
+/* What a start needs; everything is copied. */
+struct wire_startup {
+    const struct wire_pair *pairs; /* startup parameters, "user" among them */
+    size_t pairs_count;
+    wire_slice user;
+    wire_slice password; /* as prepared by the caller (SASLprep); ptr NULL = none */
+    unsigned allow;      /* WIRE_ALLOW_ mask of methods the user accepts */
+    uint8_t nonce[18];   /* fresh random bytes */
+};
+
+/* Writes the StartupMessage. A request of its own: it ends with READY. */
+WIRE_MUSTCHECK enum wire_status
+wire_session_start(struct wire_session *s, struct wire_buffer *out,
+                   const struct wire_startup *startup);
+
+/* Goes on after WIRE_EV_SCRAM_KEY with the salted password. */
+WIRE_MUSTCHECK enum wire_status
+wire_session_scram_key(struct wire_session *s, struct wire_buffer *out,
+                       const uint8_t key[WIRE_SCRAM_KEY_LEN]);
+
+/* Makes room for `n` more steps, so that the pushes that follow cannot fail. */
+WIRE_MUSTCHECK enum wire_status wire_session_reserve(struct wire_session *s, size_t n);
+
+/* Queues a step (| WIRE_STEP_RIDER); the caller has reserved the room. */
+static inline void
+wire_session_push(struct wire_session *s, unsigned step)
+{
+    s->steps[(s->steps_head + s->steps_count) & (s->steps_cap - 1)] = (uint8_t)step;
+    s->steps_count += 1;
+}
+
+/* The next event in `in`. Slices and the reader of the event live until the next
+ * call or the next read into `in`: the frame is consumed by the next call.
+ * Authentication answers are written to `out` by the session itself.
+ * WIRE_OK: `event` is filled. WIRE_MORE: read more. Negative: broken for good,
+ * s->error has the text, and every further call gives the same. */
+WIRE_MUSTCHECK enum wire_status
+wire_session_next(struct wire_session *s, struct wire_buffer *in, struct wire_buffer *out,
+                  struct wire_event *event);
+
+#endif

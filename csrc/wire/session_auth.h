@@ -1,0 +1,16 @@
+/* The startup's share of the session; private to session.c. */
+#ifndef WIRE_SESSION_AUTH_H
+#define WIRE_SESSION_AUTH_H
+
+#include "session.h"
+
+/* Handles an AuthenticationXxx body. WIRE_OK: `event` is filled (SCRAM_KEY);
+ * WIRE_MORE: dealt with, no event; negative: the session is broken. */
+WIRE_MUSTCHECK enum wire_status
+wire_session_authenticate(struct wire_session *s, wire_slice body, struct wire_buffer *out,
+                          struct wire_event *event);
+
+/* Wipes the password and the keys: the startup is over, well or not. */
+void wire_session_forget_secrets(struct wire_session *s);
+
+#endif
