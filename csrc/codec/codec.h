@@ -1,0 +1,111 @@
+/* Values ↔ bytes. A codec is one row: two functions and what they need to know.
+ * Lookup happens once per column and parameter when a statement is prepared;
+ * rows call the pointers. NULL never reaches a codec. */
+#ifndef CODEC_CODEC_H
+#define CODEC_CODEC_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "../wire/buffer.h"
+#include "../wire/cursor.h"
+#include "../wire/protocol.h"
+
+struct codec;
+
+/* The Python objects that codecs make and recognise; one per module state. */
+struct codec_types {
+    PyObject *data_error;   /* pgasync.errors.DataError */
+    PyObject *decimal_type; /* decimal.Decimal */
+    PyObject *uuid_type;    /* uuid.UUID */
+    PyObject *uuid_safe;    /* uuid.SafeUUID.unknown */
+    PyObject *uuid_int;     /* the slots of a UUID, which forbids setattr */
+    PyObject *uuid_is_safe;
+    PyObject *json_loads;   /* json.loads */
+    PyObject *json_dumps;   /* json.dumps */
+    PyObject *json_scan;    /* JSONDecoder().scan_once: what json.loads spends its time around */
+    PyObject *shift;        /* the int 64 */
+    PyObject *str_adjusted; /* interned names of methods */
+    PyObject *str_utcoffset;
+};
+
+/* Imports and looks up; -1 with an exception set. `data_error` is a new reference taken inside. */
+int codec_types_init(struct codec_types *types, PyObject *data_error);
+int codec_types_traverse(struct codec_types *types, visitproc visit, void *arg);
+void codec_types_clear(struct codec_types *types);
+
+/* What one call may look at. Lives on the stack of the caller or in a connection. */
+struct codec_ctx {
+    struct codec_types *types;
+    PyObject *json_loads; /* borrowed; the connection's own, or types->json_loads */
+    PyObject *json_dumps;
+    int param_index; /* 1 for $1, …; 0: not encoding a parameter */
+    unsigned depth;  /* containers we are inside of, ≤ WIRE_NESTING_MAX */
+};
+
+/* A new reference, or NULL with an exception set: DataError where the bytes are
+ * not a value of the type, MemoryError. Never reads outside `value`. */
+typedef PyObject *(*codec_decode_fn)(const struct codec *self, struct codec_ctx *ctx,
+                                     wire_slice value);
+
+/* Appends the value without its length. CODEC_BINARY or CODEC_TEXT says which
+ * form was written; CODEC_ERROR: an exception is set (made by codec_fail_value),
+ * and the caller rolls the buffer back. May run Python code. */
+enum codec_outcome { CODEC_ERROR = -1, CODEC_TEXT = 0, CODEC_BINARY = 1 };
+typedef enum codec_outcome (*codec_encode_fn)(const struct codec *self, struct codec_ctx *ctx,
+                                              PyObject *value, struct wire_buffer *out);
+
+struct codec {
+    uint32_t oid;
+    uint32_t array_oid; /* 0: no array type */
+    const char *name;   /* what ::regtype takes and people say: int4, "char", int4[] */
+    codec_decode_fn decode;
+    codec_encode_fn encode;
+    int32_t fixed_len;         /* the only length a binary value may have; -1: any */
+    int16_t format;            /* WIRE_FORMAT_BINARY, or TEXT where no binary form is used */
+    const struct codec *elem;  /* of an array: its element's codec */
+};
+
+/* The built-in codec of `oid` (arrays included), or NULL. Static lifetime. */
+const struct codec *codec_find(uint32_t oid);
+/* For every type not found: text both ways (str in, str out). */
+extern const struct codec codec_unknown;
+
+/* Rows of the built-in table, for tests and tools: index 0 … codec_count()-1,
+ * arrays behind scalars. */
+size_t codec_count(void);
+const struct codec *codec_at(size_t index);
+
+/* Decodes one value: checks fixed_len, then calls decode. What rows.c and containers use. */
+static inline PyObject *
+codec_decode(const struct codec *codec, struct codec_ctx *ctx, wire_slice value);
+
+/* Sets DataError: "cannot decode <type>: <reason>". Returns NULL. */
+PyObject *codec_fail(const struct codec *codec, struct codec_ctx *ctx, const char *format, ...);
+
+/* Sets DataError naming $n (ctx->param_index), the value (repr, shortened), its
+ * Python type, the PostgreSQL type and the remedy. Returns CODEC_ERROR. */
+enum codec_outcome codec_fail_value(const struct codec *codec, struct codec_ctx *ctx,
+                                    PyObject *value, const char *remedy, ...);
+
+/* Sets the DataError for a value of a wrong length; for codec_decode. */
+PyObject *codec_fail_length(const struct codec *codec, struct codec_ctx *ctx, size_t len);
+
+/* Writes `text` (a str or a subclass) as UTF-8 and gives CODEC_TEXT: the server
+ * parses it. Refuses NUL and lone surrogates by codec_fail_value. */
+enum codec_outcome codec_put_str(const struct codec *codec, struct codec_ctx *ctx, PyObject *text,
+                                 struct wire_buffer *out);
+
+/* True, with the exception set, when the buffer has failed (memory or limit). */
+int codec_buffer_failed(const struct wire_buffer *out);
+
+static inline PyObject *
+codec_decode(const struct codec *codec, struct codec_ctx *ctx, wire_slice value)
+{
+    if (codec->fixed_len >= 0 && value.len != (size_t)codec->fixed_len) {
+        return codec_fail_length(codec, ctx, value.len);
+    }
+    return codec->decode(codec, ctx, value);
+}
+
+#endif

@@ -1,0 +1,76 @@
+/* What table.c knows of the families, and what the families share. Private to
+ * codec/. Every family has codec_<family>_decode and codec_<family>_encode. */
+#ifndef CODEC_FAMILIES_H
+#define CODEC_FAMILIES_H
+
+#include "codec.h"
+
+#define CODEC_FAMILY(family)                                                                       \
+    PyObject *codec_##family##_decode(const struct codec *self, struct codec_ctx *ctx,             \
+                                      wire_slice value);                                           \
+    enum codec_outcome codec_##family##_encode(const struct codec *self, struct codec_ctx *ctx,    \
+                                               PyObject *value, struct wire_buffer *out)
+
+/* number.c */
+CODEC_FAMILY(bool);
+CODEC_FAMILY(int2);
+CODEC_FAMILY(int4);
+CODEC_FAMILY(int8);
+CODEC_FAMILY(oid);
+CODEC_FAMILY(float4);
+CODEC_FAMILY(float8);
+CODEC_FAMILY(numeric);
+/* text.c; `raw` is the text form of any type */
+CODEC_FAMILY(text);
+CODEC_FAMILY(raw);
+CODEC_FAMILY(char);
+CODEC_FAMILY(bytea);
+/* datetime.c */
+CODEC_FAMILY(date);
+CODEC_FAMILY(time);
+CODEC_FAMILY(timestamp);
+CODEC_FAMILY(timestamptz);
+CODEC_FAMILY(interval);
+/* uuid.c, json.c, container.c */
+CODEC_FAMILY(uuid);
+CODEC_FAMILY(json);
+CODEC_FAMILY(jsonb);
+CODEC_FAMILY(array);
+
+/* Imports CPython's datetime C-API, whose pointer belongs to datetime.c. -1 with
+ * an exception set. */
+int codec_datetime_import(void);
+
+/* For a reserve that gave NULL while `value` was being written: MemoryError, or
+ * codec_fail_value where the message would pass its limit. */
+enum codec_outcome codec_fail_room(const struct codec *codec, struct codec_ctx *ctx,
+                                   PyObject *value, const struct wire_buffer *out);
+
+/* True when the exception that is set is an ordinary one: not MemoryError, nor what
+ * must not be caught (KeyboardInterrupt, CancelledError). */
+int codec_may_convert(void);
+
+/* After Python code that `value` brought along has raised: an ordinary exception
+ * becomes codec_fail_value's, caused by it; others stay. Also when nothing is set. */
+enum codec_outcome codec_fail_raised(const struct codec *codec, struct codec_ctx *ctx,
+                                     PyObject *value, const char *remedy);
+
+/* Copies bytes that are the whole binary form of `value`. */
+enum codec_outcome
+codec_put_bytes(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+                const void *bytes, size_t len, struct wire_buffer *out);
+
+/* The UTF-8 of a str (or subclass), borrowed from it, in *text. False with
+ * codec_fail_value's exception set for NUL and lone surrogates; `value` is what
+ * the message shows. */
+int codec_utf8_borrow(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+                      PyObject *str, wire_slice *text);
+
+/* The decimal digits of an int (not of a subclass's own idea of them) as a new
+ * str; digits beyond the interpreter's limit are made by way of Decimal. */
+PyObject *codec_int_text(struct codec_ctx *ctx, PyObject *value);
+
+/* Decodes UTF-8; DataError where it is not valid. */
+PyObject *codec_str_of(const struct codec *codec, struct codec_ctx *ctx, wire_slice value);
+
+#endif

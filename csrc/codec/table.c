@@ -1,0 +1,125 @@
+/* THE table: one row per built-in type, sorted by OID (PostgreSQL's pg_type).
+ * To add a type: a row here, its two functions in a family file and families.h. */
+#include "families.h"
+#include "oids.h"
+
+/* TYPE(oid constant, name, family, fixed length): binary, with an array type.
+ * PSEUDO: the same in text form and without an array type. */
+#define CODEC_TABLE(TYPE, PSEUDO)                                                                  \
+    TYPE(BOOL, "bool", bool, 1)                                                                    \
+    TYPE(BYTEA, "bytea", bytea, -1)                                                                \
+    TYPE(CHAR, "\"char\"", char, 1)                                                                \
+    TYPE(NAME, "name", text, -1)                                                                   \
+    TYPE(INT8, "int8", int8, 8)                                                                    \
+    TYPE(INT2, "int2", int2, 2)                                                                    \
+    TYPE(INT4, "int4", int4, 4)                                                                    \
+    TYPE(TEXT, "text", text, -1)                                                                   \
+    TYPE(OID, "oid", oid, 4)                                                                       \
+    TYPE(JSON, "json", json, -1)                                                                   \
+    TYPE(FLOAT4, "float4", float4, 4)                                                              \
+    TYPE(FLOAT8, "float8", float8, 8)                                                              \
+    PSEUDO(UNKNOWN, "unknown", raw, -1)                                                            \
+    TYPE(BPCHAR, "bpchar", text, -1)                                                               \
+    TYPE(VARCHAR, "varchar", text, -1)                                                             \
+    TYPE(DATE, "date", date, 4)                                                                    \
+    TYPE(TIME, "time", time, 8)                                                                    \
+    TYPE(TIMESTAMP, "timestamp", timestamp, 8)                                                     \
+    TYPE(TIMESTAMPTZ, "timestamptz", timestamptz, 8)                                               \
+    TYPE(INTERVAL, "interval", interval, 16)                                                       \
+    TYPE(NUMERIC, "numeric", numeric, -1)                                                          \
+    PSEUDO(VOID, "void", raw, -1)                                                                  \
+    TYPE(UUID, "uuid", uuid, 16)                                                                   \
+    TYPE(JSONB, "jsonb", jsonb, -1)
+
+#define NOTHING(...)
+
+/* Where each row stands, so that an array's row can point at its element's. */
+#define POSITION(type, type_name, family, len) CODEC_AT_##type,
+enum codec_position { CODEC_TABLE(POSITION, POSITION) CODEC_SCALARS };
+
+#define SCALAR(type, type_name, family, len)                                                       \
+    {                                                                                              \
+        .oid = OID_##type,                                                                         \
+        .array_oid = OID_##type##_ARRAY,                                                           \
+        .name = type_name,                                                                         \
+        .decode = codec_##family##_decode,                                                         \
+        .encode = codec_##family##_encode,                                                         \
+        .fixed_len = len,                                                                          \
+        .format = WIRE_FORMAT_BINARY,                                                              \
+    },
+#define TEXT_ONLY(type, type_name, family, len)                                                    \
+    {                                                                                              \
+        .oid = OID_##type,                                                                         \
+        .name = type_name,                                                                         \
+        .decode = codec_##family##_decode,                                                         \
+        .encode = codec_##family##_encode,                                                         \
+        .fixed_len = len,                                                                          \
+        .format = WIRE_FORMAT_TEXT,                                                                \
+    },
+static const struct codec codec_scalars[] = {CODEC_TABLE(SCALAR, TEXT_ONLY)};
+
+#define ARRAY(type, type_name, family, len)                                                        \
+    {                                                                                              \
+        .oid = OID_##type##_ARRAY,                                                                 \
+        .name = type_name "[]",                                                                    \
+        .decode = codec_array_decode,                                                              \
+        .encode = codec_array_encode,                                                              \
+        .fixed_len = -1,                                                                           \
+        .format = WIRE_FORMAT_BINARY,                                                              \
+        .elem = &codec_scalars[CODEC_AT_##type],                                                   \
+    },
+static const struct codec codec_arrays[] = {CODEC_TABLE(ARRAY, NOTHING)};
+
+#define CODEC_ARRAYS (sizeof codec_arrays / sizeof codec_arrays[0])
+
+const struct codec codec_unknown = {
+    .name = "a type without a codec",
+    .decode = codec_raw_decode,
+    .encode = codec_raw_encode,
+    .fixed_len = -1,
+    .format = WIRE_FORMAT_TEXT,
+};
+
+static const struct codec *
+codec_find_array(uint32_t oid)
+{
+    for (size_t i = 0; i < CODEC_ARRAYS; i++) {
+        if (codec_arrays[i].oid == oid) {
+            return &codec_arrays[i];
+        }
+    }
+    return NULL;
+}
+
+const struct codec *
+codec_find(uint32_t oid)
+{
+    size_t low = 0;
+    size_t high = CODEC_SCALARS;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (codec_scalars[middle].oid < oid) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    if (low < CODEC_SCALARS && codec_scalars[low].oid == oid) {
+        return &codec_scalars[low];
+    }
+    return codec_find_array(oid);
+}
+
+size_t
+codec_count(void)
+{
+    return CODEC_SCALARS + CODEC_ARRAYS;
+}
+
+const struct codec *
+codec_at(size_t index)
+{
+    assert(index < codec_count());
+    return index < CODEC_SCALARS ? &codec_scalars[index] : &codec_arrays[index - CODEC_SCALARS];
+}
