@@ -1,0 +1,171 @@
+/* The connection: a descriptor, a transport, a session, and the queue of
+ * operations. Its code lives in four files:
+ *   connection.c  life and death, the Python type
+ *   request.c     operation → bytes
+ *   pump.c        bytes → events → operations
+ *   connection_methods.c  what Python calls to make a request */
+#ifndef DRIVER_CONNECTION_H
+#define DRIVER_CONNECTION_H
+
+#include "operation.h"
+#include "stmtcache.h"
+
+#include "../net/stream.h"
+#include "../wire/session.h"
+
+/* Bytes read in one turn of the loop before others get theirs. */
+#define CONN_TURN_BYTES (256 * 1024)
+#define CONN_READ_ROOM 8192
+#define CONN_KEEP_BYTES (64 * 1024)
+
+struct op_queue {
+    struct operation *head;
+    struct operation *tail;
+};
+
+struct connection {
+    PyObject_HEAD
+    struct core_state *st;
+    PyObject *loop;
+    PyObject *link;
+    PyObject *parameters; /* {name: value} of ParameterStatus */
+    PyObject *begin_sql;  /* str: opens a transaction when autocommit is off */
+    PyObject *begin_due;  /* str or NULL: BEGIN that begin() asked for */
+    PyObject *json_loads;
+    PyObject *json_dumps;
+    PyObject *lost_error;   /* why the connection is closed, or NULL */
+    PyObject *fatal_fields; /* of the server's last words, or NULL */
+    enum wire_status lost_status;
+    int lost_errno;
+    char lost_message[WIRE_ERROR_TEXT_MAX];
+    struct net_stream stream; /* fd -1 once closed */
+    struct wire_session session;
+    struct wire_buffer in;
+    struct wire_buffer out;
+    struct op_queue sent;     /* in flight, in order; owns a reference each */
+    struct op_queue deferred; /* not encoded yet */
+    struct op_queue ready;    /* done, to be woken when the pump ends */
+    size_t in_flight;         /* length of `sent` */
+    size_t abandoned;         /* of those, given up */
+    struct stmtcache cache;
+    unsigned long thread;
+    unsigned long fork_generation;
+    uint32_t backend_pid;
+    uint8_t backend_key[WIRE_CANCEL_KEY_MAX];
+    size_t backend_key_len;
+    int write_error;  /* errno of a failed write; the reader finds out the rest */
+    bool started;     /* the first ReadyForQuery has come */
+    bool closed;      /* nothing may be asked of it any more */
+    bool writer_on;
+    bool pumping;
+    bool encoding;    /* a codec may be running Python: nothing else may be encoded */
+    bool cancelling;  /* CancelRequests are out: nothing new is sent */
+    bool autocommit;
+    bool begun;       /* a transaction is open, or its BEGIN is under way */
+};
+
+/* connection.c */
+
+/* Checks that the caller may use the connection: this process, this loop, open.
+ * -1 with an InterfaceError or ConnectionLost. */
+int conn_enter(struct connection *conn);
+
+/* Closes for good: every operation fails with an exception of its own that says
+ * what became of it, and link.lost is told. `why`: WIRE_OK = the peer or the
+ * transport is gone (`error_number`: errno or 0), else what the session says. */
+void conn_fail(struct connection *conn, enum wire_status why, const char *message,
+               int error_number);
+
+/* The exception of a closed connection: a new reference. `op` may be NULL. */
+PyObject *conn_loss(struct connection *conn, const struct operation *op);
+
+/* Asks link for a CancelRequest when all that is in flight has been given up. */
+void conn_check_cancel(struct connection *conn);
+
+/* Removes the reader and the writer, closes the descriptor. Idempotent. */
+void conn_detach(struct connection *conn);
+
+/* Takes `op` out of the view of whoever awaits it: with `error` (borrowed) that is
+ * what is raised, without, CancelledError. In flight it stays in the queue to be
+ * drained; not sent, it is removed. No-op when done. */
+void conn_abandon(struct operation *op, PyObject *error);
+
+/* Marks `op` done and lets its waiter run: at the end of the pump, or soon. */
+void conn_finish(struct connection *conn, struct operation *op);
+
+/* Wakes what is in `ready`. -1 for a KeyboardInterrupt or SystemExit. */
+int conn_wake_ready(struct connection *conn);
+
+/* Calls link.<name>(…); what it raises is reported, not raised. Steals the args tuple. */
+void conn_tell(struct connection *conn, PyObject *name, PyObject *args);
+
+/* Makes the type and adds it to the module; -1 with an exception. */
+int conn_type_init(struct core_state *st, PyObject *module);
+
+/* _core.attach(); see _core.pyi. */
+PyObject *core_attach(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+
+/* request.c */
+
+/* Sends `op` now if nothing is in its way, else queues it. -1 with an exception:
+ * nothing was sent, nothing is queued. Takes its own references. */
+int conn_submit(struct connection *conn, struct operation *op);
+
+/* Second flight of an operation whose statement has been described. -1 with an exception. */
+int conn_encode_execution(struct connection *conn, struct operation *op);
+
+/* Sends deferred operations as far as nothing is in their way. */
+void conn_start_deferred(struct connection *conn);
+
+/* Writes what the socket takes; the writer is registered for the rest. */
+void conn_flush(struct connection *conn);
+
+/* pump.c */
+
+/* Reads and handles what is there, up to CONN_TURN_BYTES. Never raises. */
+void conn_pump(struct connection *conn);
+
+/* connection_methods.c */
+PyObject *Connection_startup(struct connection *conn, PyObject *args);
+PyObject *Connection_scram_key(struct connection *conn, PyObject *key);
+PyObject *Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
+PyObject *Connection_executemany(struct connection *conn, PyObject *const *args,
+                                 Py_ssize_t nargs);
+PyObject *Connection_prepare(struct connection *conn, PyObject *sql);
+PyObject *Connection_open_portal(struct connection *conn, PyObject *args);
+PyObject *Connection_fetch_portal(struct connection *conn, PyObject *args);
+PyObject *Connection_close_portal(struct connection *conn, PyObject *portal);
+PyObject *Connection_query(struct connection *conn, PyObject *sql);
+PyObject *Connection_begin(struct connection *conn, PyObject *sql);
+PyObject *Connection_commit(struct connection *conn, PyObject *unused);
+PyObject *Connection_rollback(struct connection *conn, PyObject *unused);
+
+/* Queues */
+static inline void
+op_queue_push(struct op_queue *queue, struct operation *op)
+{
+    op->next = NULL;
+    if (queue->tail == NULL) {
+        queue->head = op;
+    }
+    else {
+        queue->tail->next = op;
+    }
+    queue->tail = op;
+}
+
+static inline struct operation *
+op_queue_pop(struct op_queue *queue)
+{
+    struct operation *op = queue->head;
+    if (op != NULL) {
+        queue->head = op->next;
+        if (queue->head == NULL) {
+            queue->tail = NULL;
+        }
+        op->next = NULL;
+    }
+    return op;
+}
+
+#endif

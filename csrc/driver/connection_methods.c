@@ -1,0 +1,486 @@
+/* What Python calls to make a request: checks the caller and the arguments, makes
+ * the operation, hands it to conn_submit. */
+#include "connection.h"
+#include "errors.h"
+
+static int
+check_sql(struct connection *conn, PyObject *sql)
+{
+    if (PyUnicode_Check(sql)) {
+        return 0;
+    }
+    PyErr_Format(conn->st->programming_error, "the SQL text must be a str, not %R (%s)", sql,
+                 Py_TYPE(sql)->tp_name);
+    return -1;
+}
+
+/* Parameters for one execution: *params becomes a tuple or NULL (none); *sql may
+ * be replaced where `:name` is rewritten. Both new references on success. */
+static int
+resolve_params(struct connection *conn, PyObject **sql, PyObject **params)
+{
+    PyObject *given = *params;
+    if (given == NULL || given == Py_None) {
+        *params = NULL;
+    }
+    else if (PyTuple_CheckExact(given)) {
+        *params = Py_NewRef(given);
+    }
+    else if (PyList_CheckExact(given)) {
+        *params = PyList_AsTuple(given);
+        if (*params == NULL) {
+            return -1;
+        }
+    }
+    else {
+        PyObject *both = PyObject_CallMethodObjArgs(conn->link, conn->st->name_resolve, *sql,
+                                                    given, NULL);
+        if (both == NULL) {
+            return -1;
+        }
+        if (!PyTuple_Check(both) || PyTuple_GET_SIZE(both) != 2 ||
+            !PyUnicode_Check(PyTuple_GET_ITEM(both, 0)) ||
+            !PyTuple_Check(PyTuple_GET_ITEM(both, 1))) {
+            Py_DECREF(both);
+            PyErr_SetString(PyExc_TypeError, "link.resolve gives (sql, tuple)");
+            return -1;
+        }
+        *sql = Py_NewRef(PyTuple_GET_ITEM(both, 0));
+        *params = Py_NewRef(PyTuple_GET_ITEM(both, 1));
+        Py_DECREF(both);
+        return 0;
+    }
+    Py_INCREF(*sql);
+    return 0;
+}
+
+/* A text with a semicolon that is not its last sign may be a script. */
+static int
+refuse_script(struct connection *conn, PyObject *sql)
+{
+    Py_ssize_t len;
+    const char *text = PyUnicode_AsUTF8AndSize(sql, &len);
+    if (text == NULL) {
+        PyErr_Clear(); /* said in proper words when it is encoded */
+        return 0;
+    }
+    const char *semicolon = memchr(text, ';', (size_t)len);
+    if (semicolon == NULL || semicolon == text + len - 1 ||
+        (conn->cache.size_max > 0 && PyDict_Contains(conn->cache.by_sql, sql) == 1)) {
+        return 0;
+    }
+    PyObject *answer = PyObject_CallMethodOneArg(conn->link, conn->st->name_is_script, sql);
+    int script = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    if (script > 0) {
+        PyErr_SetNone(conn->st->multiple_statements);
+        return -1;
+    }
+    return script;
+}
+
+static PyObject *
+submit(struct connection *conn, struct operation *op)
+{
+    if (conn_submit(conn, op) < 0) {
+        Py_DECREF(op);
+        return NULL;
+    }
+    return (PyObject *)op;
+}
+
+/* An operation for a text or a Statement; steals `params` (may be NULL). */
+static struct operation *
+new_operation(struct connection *conn, enum op_kind kind, enum op_mode mode, PyObject *sql,
+              PyObject *params)
+{
+    struct statement *stmt = NULL;
+    if (Py_IS_TYPE(sql, conn->st->statement_type)) {
+        stmt = (struct statement *)sql;
+        sql = stmt->sql;
+    }
+    struct operation *op = op_new(conn->st, conn->loop, kind, mode, sql);
+    if (op == NULL) {
+        Py_XDECREF(params);
+        return NULL;
+    }
+    op->stmt = (struct statement *)Py_XNewRef((PyObject *)stmt);
+    op->params = params;
+    return op;
+}
+
+/* Texts are checked, parameters resolved; NULL with an exception. */
+static struct operation *
+new_execution(struct connection *conn, enum op_kind kind, enum op_mode mode, PyObject *sql,
+              PyObject *params)
+{
+    bool text = !Py_IS_TYPE(sql, conn->st->statement_type);
+    if (text && check_sql(conn, sql) < 0) {
+        return NULL;
+    }
+    if (resolve_params(conn, &sql, &params) < 0) {
+        return NULL;
+    }
+    struct operation *op = NULL;
+    if (text && params == NULL && refuse_script(conn, sql) < 0) {
+        Py_XDECREF(params);
+    }
+    else {
+        op = new_operation(conn, kind, mode, sql, params);
+    }
+    Py_DECREF(sql);
+    return op;
+}
+
+PyObject *
+Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs < 1 || nargs > 4) {
+        return errors_set(PyExc_TypeError, "execute(sql, params, mode, named_rows)");
+    }
+    if (conn_enter(conn) < 0) {
+        return NULL;
+    }
+    long mode = nargs > 2 ? PyLong_AsLong(args[2]) : OP_RESULT;
+    if (mode < OP_RESULT || mode > OP_NONE) {
+        return PyErr_Occurred() ? NULL : errors_set(PyExc_ValueError, "unknown mode %ld", mode);
+    }
+    struct operation *op = new_execution(conn, OP_EXECUTE, (enum op_mode)mode, args[0],
+                                         nargs > 1 ? args[1] : NULL);
+    if (op == NULL) {
+        return NULL;
+    }
+    op->named_rows = nargs > 3 && args[3] == Py_True;
+    return submit(conn, op);
+}
+
+/* Every set as a tuple or list of its own; named parameters are rewritten once. */
+static PyObject *
+resolve_sets(struct connection *conn, PyObject **sql, PyObject *sequence)
+{
+    PyObject *sets = PySequence_List(sequence);
+    if (sets == NULL) {
+        return NULL;
+    }
+    PyObject *text = *sql;
+    Py_INCREF(text);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(sets); i++) {
+        PyObject *item = PyList_GET_ITEM(sets, i);
+        if (PyTuple_CheckExact(item) || PyList_CheckExact(item)) {
+            continue;
+        }
+        PyObject *resolved = *sql;
+        PyObject *params = item;
+        if (resolve_params(conn, &resolved, &params) < 0) {
+            Py_DECREF(text);
+            Py_DECREF(sets);
+            return NULL;
+        }
+        Py_SETREF(text, resolved);
+        if (params == NULL) {
+            params = PyTuple_New(0);
+        }
+        if (params == NULL || PyList_SetItem(sets, i, params) < 0) {
+            Py_DECREF(text);
+            Py_DECREF(sets);
+            return NULL;
+        }
+    }
+    *sql = text;
+    return sets;
+}
+
+PyObject *
+Connection_executemany(struct connection *conn, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 2) {
+        return errors_set(PyExc_TypeError, "executemany(sql, sets)");
+    }
+    PyObject *sql = args[0];
+    if (conn_enter(conn) < 0) {
+        return NULL;
+    }
+    if (Py_IS_TYPE(sql, conn->st->statement_type)) {
+        sql = ((struct statement *)sql)->sql;
+    }
+    if (check_sql(conn, sql) < 0) {
+        return NULL;
+    }
+    PyObject *sets = resolve_sets(conn, &sql, args[1]);
+    if (sets == NULL) {
+        return NULL;
+    }
+    struct operation *op = new_operation(conn, OP_MANY, OP_RESULT, sql, sets);
+    Py_DECREF(sql);
+    if (op == NULL) {
+        return NULL;
+    }
+    if (PyList_GET_SIZE(sets) == 0) {
+        op->rowcount = 0;
+        op->done = true;
+        return (PyObject *)op;
+    }
+    return submit(conn, op);
+}
+
+PyObject *
+Connection_prepare(struct connection *conn, PyObject *sql)
+{
+    if (conn_enter(conn) < 0 || check_sql(conn, sql) < 0) {
+        return NULL;
+    }
+    struct operation *op = new_operation(conn, OP_PREPARE, OP_RESULT, sql, NULL);
+    return op == NULL ? NULL : submit(conn, op);
+}
+
+/* A portal's name as bytes: a new reference, NULL with an exception. */
+static PyObject *
+portal_name(struct connection *conn, PyObject *name)
+{
+    PyObject *bytes = PyUnicode_Check(name) ? PyUnicode_AsUTF8String(name) : NULL;
+    if (bytes == NULL || PyBytes_GET_SIZE(bytes) == 0 ||
+        memchr(PyBytes_AS_STRING(bytes), 0, (size_t)PyBytes_GET_SIZE(bytes)) != NULL) {
+        PyErr_Clear();
+        Py_XDECREF(bytes);
+        PyErr_Format(conn->st->programming_error, "%R is not a name for a portal", name);
+        return NULL;
+    }
+    return bytes;
+}
+
+PyObject *
+Connection_open_portal(struct connection *conn, PyObject *args)
+{
+    PyObject *portal, *sql, *params;
+    unsigned int rows_max;
+    int named_rows;
+    if (!PyArg_ParseTuple(args, "OOOIp:open_portal", &portal, &sql, &params, &rows_max,
+                          &named_rows) ||
+        conn_enter(conn) < 0) {
+        return NULL;
+    }
+    PyObject *name = portal_name(conn, portal);
+    if (name == NULL) {
+        return NULL;
+    }
+    struct operation *op = new_execution(conn, OP_PORTAL_OPEN, OP_RESULT, sql, params);
+    if (op == NULL) {
+        Py_DECREF(name);
+        return NULL;
+    }
+    op->portal = name;
+    op->rows_max = rows_max;
+    op->named_rows = named_rows != 0;
+    return submit(conn, op);
+}
+
+PyObject *
+Connection_fetch_portal(struct connection *conn, PyObject *args)
+{
+    PyObject *portal, *stmt;
+    unsigned int rows_max;
+    int named_rows;
+    if (!PyArg_ParseTuple(args, "OO!Ip:fetch_portal", &portal, conn->st->statement_type, &stmt,
+                          &rows_max, &named_rows) ||
+        conn_enter(conn) < 0) {
+        return NULL;
+    }
+    PyObject *name = portal_name(conn, portal);
+    if (name == NULL) {
+        return NULL;
+    }
+    struct operation *op = new_operation(conn, OP_PORTAL_FETCH, OP_RESULT, stmt, NULL);
+    if (op == NULL) {
+        Py_DECREF(name);
+        return NULL;
+    }
+    op->portal = name;
+    op->rows_max = rows_max;
+    op->named_rows = named_rows != 0;
+    return submit(conn, op);
+}
+
+PyObject *
+Connection_close_portal(struct connection *conn, PyObject *portal)
+{
+    if (conn_enter(conn) < 0) {
+        return NULL;
+    }
+    PyObject *name = portal_name(conn, portal);
+    if (name == NULL) {
+        return NULL;
+    }
+    struct operation *op = op_new(conn->st, conn->loop, OP_PORTAL_CLOSE, OP_RESULT, NULL);
+    if (op == NULL) {
+        Py_DECREF(name);
+        return NULL;
+    }
+    op->portal = name;
+    return submit(conn, op);
+}
+
+static PyObject *
+submit_query(struct connection *conn, enum op_kind kind, PyObject *sql)
+{
+    if (conn_enter(conn) < 0 || check_sql(conn, sql) < 0) {
+        return NULL;
+    }
+    struct operation *op = op_new(conn->st, conn->loop, kind, OP_RESULT, sql);
+    return op == NULL ? NULL : submit(conn, op);
+}
+
+PyObject *
+Connection_query(struct connection *conn, PyObject *sql)
+{
+    return submit_query(conn, OP_QUERY, sql);
+}
+
+PyObject *
+Connection_commit(struct connection *conn, PyObject *unused)
+{
+    (void)unused;
+    return submit_query(conn, OP_COMMIT, conn->st->sql_commit);
+}
+
+PyObject *
+Connection_rollback(struct connection *conn, PyObject *unused)
+{
+    (void)unused;
+    return submit_query(conn, OP_ROLLBACK, conn->st->sql_rollback);
+}
+
+PyObject *
+Connection_begin(struct connection *conn, PyObject *sql)
+{
+    if (conn_enter(conn) < 0 || check_sql(conn, sql) < 0) {
+        return NULL;
+    }
+    if (conn->begun) {
+        return errors_set(conn->st->interface_error,
+                          "a transaction is open already: commit() or rollback() it first");
+    }
+    Py_XSETREF(conn->begin_due, Py_NewRef(sql));
+    Py_RETURN_NONE;
+}
+
+/* Startup */
+
+static wire_slice
+utf8_slice(PyObject *text)
+{
+    Py_ssize_t len = 0;
+    const char *utf8 = PyUnicode_Check(text) ? PyUnicode_AsUTF8AndSize(text, &len) : NULL;
+    if (utf8 == NULL && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_TypeError, "startup parameters are str");
+    }
+    wire_slice slice = {(const uint8_t *)utf8, (size_t)len};
+    return slice;
+}
+
+/* Fills `pairs` from a sequence of (name, value); -1 with an exception. */
+static int
+startup_pairs(struct connection *conn, PyObject *fast, struct wire_startup *startup,
+              struct wire_pair *pairs)
+{
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(fast);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *pair = PySequence_Fast_GET_ITEM(fast, i);
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
+            PyErr_SetString(PyExc_TypeError, "startup parameters are (name, value)");
+            return -1;
+        }
+        pairs[i].name = utf8_slice(PyTuple_GET_ITEM(pair, 0));
+        pairs[i].value = pairs[i].name.ptr == NULL ? pairs[i].name
+                                                   : utf8_slice(PyTuple_GET_ITEM(pair, 1));
+        if (pairs[i].value.ptr == NULL) {
+            return -1;
+        }
+        if (wire_slice_has_nul(pairs[i].name) || wire_slice_has_nul(pairs[i].value)) {
+            PyErr_Format(conn->st->interface_error,
+                         "the startup parameter %R contains a NUL character", pair);
+            return -1;
+        }
+        if (pairs[i].name.len == 4 && memcmp(pairs[i].name.ptr, "user", 4) == 0) {
+            startup->user = pairs[i].value;
+        }
+    }
+    startup->pairs = pairs;
+    startup->pairs_count = (size_t)count;
+    return 0;
+}
+
+static PyObject *
+start_session(struct connection *conn, const struct wire_startup *startup)
+{
+    struct operation *op = op_new(conn->st, conn->loop, OP_STARTUP, OP_NONE, NULL);
+    if (op == NULL) {
+        return NULL;
+    }
+    if (wire_session_start(&conn->session, &conn->out, startup) != WIRE_OK) {
+        PyErr_SetString(conn->st->interface_error, conn->session.error.text);
+        Py_DECREF(op);
+        return NULL;
+    }
+    op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
+    op_queue_push(&conn->sent, (struct operation *)Py_NewRef((PyObject *)op));
+    conn->in_flight = 1;
+    conn_flush(conn);
+    return (PyObject *)op;
+}
+
+PyObject *
+Connection_startup(struct connection *conn, PyObject *args)
+{
+    PyObject *parameters;
+    const char *password, *nonce;
+    Py_ssize_t password_len, nonce_len;
+    unsigned int allow;
+    if (!PyArg_ParseTuple(args, "Oz#Iy#:startup", &parameters, &password, &password_len, &allow,
+                          &nonce, &nonce_len) ||
+        conn_enter(conn) < 0) {
+        return NULL;
+    }
+    struct wire_startup startup = {
+        .password = {(const uint8_t *)password, (size_t)password_len},
+        .allow = allow,
+    };
+    if (nonce_len != (Py_ssize_t)sizeof(startup.nonce)) {
+        return errors_set(PyExc_ValueError, "the nonce is %zu bytes", sizeof(startup.nonce));
+    }
+    memcpy(startup.nonce, nonce, sizeof(startup.nonce));
+    PyObject *fast = PySequence_Fast(parameters, "startup parameters are a sequence");
+    if (fast == NULL) {
+        return NULL;
+    }
+    PyObject *op = NULL;
+    struct wire_pair *pairs =
+        PyMem_New(struct wire_pair, (size_t)PySequence_Fast_GET_SIZE(fast) + 1);
+    if (pairs == NULL) {
+        PyErr_NoMemory();
+    }
+    else if (startup_pairs(conn, fast, &startup, pairs) == 0) {
+        op = start_session(conn, &startup);
+    }
+    PyMem_Free(pairs);
+    Py_DECREF(fast);
+    return op;
+}
+
+PyObject *
+Connection_scram_key(struct connection *conn, PyObject *key)
+{
+    if (conn->closed) {
+        Py_RETURN_NONE;
+    }
+    if (!PyBytes_Check(key) || PyBytes_GET_SIZE(key) != WIRE_SCRAM_KEY_LEN) {
+        return errors_set(PyExc_ValueError, "the key is %d bytes", WIRE_SCRAM_KEY_LEN);
+    }
+    enum wire_status status = wire_session_scram_key(&conn->session, &conn->out,
+                                                     (const uint8_t *)PyBytes_AS_STRING(key));
+    if (status < 0) {
+        conn_fail(conn, status, conn->session.error.text, 0);
+        Py_RETURN_NONE;
+    }
+    conn_flush(conn);
+    Py_RETURN_NONE;
+}

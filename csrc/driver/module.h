@@ -1,0 +1,66 @@
+/* The state of one instance of the module (one per interpreter). */
+#ifndef DRIVER_MODULE_H
+#define DRIVER_MODULE_H
+
+#include "compat.h"
+
+#include "../codec/codec.h"
+
+/* Names that are looked up or called again and again, interned once. */
+#define CORE_NAMES(X)                                                                              \
+    X(_fields)                                                                                     \
+    X(_index)                                                                                      \
+    X(__slots__)                                                                                   \
+    X(__module__)                                                                                  \
+    X(abandoned)                                                                                   \
+    X(add_reader)                                                                                  \
+    X(add_writer)                                                                                  \
+    X(call_exception_handler)                                                                      \
+    X(call_soon)                                                                                   \
+    X(call_soon_threadsafe)                                                                        \
+    X(context)                                                                                     \
+    X(drained)                                                                                     \
+    X(is_closed)                                                                                   \
+    X(is_script)                                                                                   \
+    X(lost)                                                                                        \
+    X(notice)                                                                                      \
+    X(notification)                                                                                \
+    X(parameter)                                                                                   \
+    X(remove_reader)                                                                               \
+    X(remove_writer)                                                                               \
+    X(resolve)                                                                                     \
+    X(scram)
+
+struct core_state {
+    struct codec_types types;
+    PyTypeObject *connection_type;
+    PyTypeObject *operation_type;
+    PyTypeObject *statement_type;
+    PyTypeObject *row_type;
+    /* pgasync.errors */
+    PyObject *interface_error;
+    PyObject *data_error;
+    PyObject *programming_error;
+    PyObject *not_supported_error;
+    PyObject *from_fields;
+    PyObject *lost;
+    PyObject *violation;
+    PyObject *auth_failed;
+    PyObject *rolled_back;
+    /* asyncio */
+    PyObject *cancelled_error;
+    PyObject *running_loop; /* asyncio._get_running_loop */
+    PyObject *tuple_getter; /* collections._tuplegetter: what namedtuple's fields are */
+    PyObject *multiple_statements;
+    PyObject *context_kwnames; /* ("context",) */
+    PyObject *row_types;       /* {names: Row subclass} */
+    PyObject *sql_commit;      /* "COMMIT" */
+    PyObject *sql_rollback;    /* "ROLLBACK" */
+#define X(name) PyObject *name_##name;
+    CORE_NAMES(X)
+#undef X
+    unsigned long fork_generation; /* raised in every forked child */
+    Py_ssize_t live;               /* connections, operations and statements */
+};
+
+#endif

@@ -1,0 +1,86 @@
+/* One object is the request in the connection's queue, the thing a coroutine
+ * awaits, what a Task takes for a future, and, once done, the result. */
+#ifndef DRIVER_OPERATION_H
+#define DRIVER_OPERATION_H
+
+#include "statement.h"
+
+struct connection;
+
+enum op_kind {
+    OP_STARTUP,
+    OP_EXECUTE,
+    OP_MANY,
+    OP_PREPARE,
+    OP_PORTAL_OPEN,
+    OP_PORTAL_FETCH,
+    OP_PORTAL_CLOSE,
+    OP_QUERY,
+    OP_COMMIT,
+    OP_ROLLBACK,
+};
+
+/* What the await gives. */
+enum op_mode { OP_RESULT, OP_ROWS, OP_ROW, OP_VALUE, OP_NONE };
+
+enum op_phase {
+    OP_DEFERRED,   /* nothing of it has been sent */
+    OP_DESCRIBING, /* Parse and Describe are out; Bind and Execute follow their answer */
+    OP_EXECUTING,  /* everything is out */
+};
+
+#define OP_TAG_MAX 64
+
+struct operation {
+    PyObject_HEAD
+    struct core_state *st;
+    struct connection *conn; /* owned while the operation is in a queue, else NULL */
+    PyObject *loop;          /* owned; what get_loop() tells */
+    struct operation *next;  /* in the queue, or in the list of those to be woken */
+    enum op_kind kind;
+    enum op_mode mode;
+    enum op_phase phase;
+    bool done;       /* for whoever awaits it */
+    bool abandoned;  /* given up while in flight: drained, its results dropped */
+    bool failed;     /* an ErrorResponse came for it */
+    bool cancelled;
+    bool named_rows;
+    bool suspended;
+    char blocking;   /* _asyncio_future_blocking */
+    int64_t rowcount;
+    uint32_t rows_max;
+    size_t tag_len;
+    char tag[OP_TAG_MAX];
+    PyObject *sql;
+    struct statement *stmt;
+    PyObject *params; /* tuple; for OP_MANY a list of parameter sets */
+    PyObject *portal; /* bytes */
+    PyObject *rows;   /* list, or the row or value itself in OP_ROW and OP_VALUE */
+    PyObject *error;  /* exception to raise */
+    PyObject *cancel_message;
+    PyObject *callback; /* the one waiter */
+    PyObject *context;
+};
+
+/* A new operation that waits for nothing yet. `sql` may be NULL. */
+struct operation *op_new(struct core_state *st, PyObject *loop, enum op_kind kind,
+                         enum op_mode mode, PyObject *sql);
+
+/* Stores the exception (steals it; NULL stands for one that could not be made)
+ * unless there is one: the first is the cause. */
+void op_set_error(struct operation *op, PyObject *error);
+
+/* Stores a command tag and its row count (summed for OP_MANY). */
+void op_set_tag(struct operation *op, wire_slice tag);
+
+/* Calls the waiter at once, in its own context: the last thing a pump does. -1
+ * only for a KeyboardInterrupt or SystemExit of the task that was woken. */
+int op_wake(struct operation *op);
+
+/* Schedules the waiter with the loop; never fails loudly (a closed loop has nobody to wake). */
+void op_wake_soon(struct operation *op);
+
+/* Makes the type and adds it to the module; -1 with an exception. */
+int op_type_init(struct core_state *st, PyObject *module);
+
+#endif

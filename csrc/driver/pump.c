@@ -1,0 +1,517 @@
+/* Bytes → events → operations. Only the pump reads, and it is not re-entrant;
+ * whoever is to be woken is woken when it has ended. */
+#include "connection.h"
+#include "errors.h"
+#include "rows.h"
+
+#include "../codec/codec.h"
+
+static wire_slice
+slice_of(const char *text)
+{
+    wire_slice slice = {(const uint8_t *)text, strlen(text)};
+    return slice;
+}
+
+static bool
+tag_is(const struct operation *op, const char *text)
+{
+    return op->tag_len == strlen(text) && memcmp(op->tag, text, op->tag_len) == 0;
+}
+
+static PyObject *
+decode_text(wire_slice text)
+{
+    return PyUnicode_DecodeUTF8((const char *)text.ptr, (Py_ssize_t)text.len, "replace");
+}
+
+/* Rows */
+
+static enum rows_status
+op_decode_row(struct connection *conn, struct operation *op, struct wire_reader cells)
+{
+    struct codec_ctx ctx = {
+        .types = &conn->st->types,
+        .json_loads = conn->json_loads,
+        .json_dumps = conn->json_dumps,
+    };
+    if (op->mode == OP_VALUE) {
+        return op->rows != NULL ? ROWS_OK : rows_decode_first(op->stmt, &ctx, cells, &op->rows);
+    }
+    PyTypeObject *type = NULL;
+    if (op->named_rows) {
+        type = stmt_row_type_borrow(op->stmt);
+        if (type == NULL) {
+            return ROWS_ERROR;
+        }
+    }
+    if (op->mode == OP_ROW) {
+        return op->rows != NULL ? ROWS_OK : rows_decode(op->stmt, &ctx, type, cells, &op->rows);
+    }
+    PyObject *row;
+    enum rows_status status = rows_decode(op->stmt, &ctx, type, cells, &row);
+    if (status != ROWS_OK) {
+        return status;
+    }
+    /* A json decoder may have run Python that gave the operation up. */
+    if (op->abandoned || op->rows == NULL) {
+        Py_DECREF(row);
+        return ROWS_OK;
+    }
+    int failed = PyList_Append(op->rows, row);
+    Py_DECREF(row);
+    return failed < 0 ? ROWS_ERROR : ROWS_OK;
+}
+
+static void
+conn_on_row(struct connection *conn, struct operation *op, const struct wire_event *event)
+{
+    if (op->kind == OP_QUERY || op->kind == OP_COMMIT || op->kind == OP_ROLLBACK) {
+        return;
+    }
+    struct statement *stmt = op->stmt;
+    if (stmt == NULL || !stmt->returns_rows || event->count != stmt->columns_count) {
+        char text[WIRE_ERROR_TEXT_MAX];
+        snprintf(text, sizeof(text), "a row of %zu columns came for a statement of %zu",
+                 event->count, stmt == NULL ? 0 : stmt->columns_count);
+        conn_fail(conn, WIRE_ERR_PROTOCOL, text, 0);
+        return;
+    }
+    if (op->abandoned || op->error != NULL || op->kind == OP_MANY) {
+        return;
+    }
+    Py_INCREF(op);
+    switch (op_decode_row(conn, op, event->reader)) {
+    case ROWS_OK:
+        break;
+    case ROWS_ERROR:
+        if (op->abandoned || op->done) {
+            PyErr_Clear();
+        }
+        else {
+            op_set_error(op, errors_take());
+        }
+        break;
+    case ROWS_VIOLATION:
+        conn_fail(conn, WIRE_ERR_PROTOCOL, "a row does not fit its own lengths", 0);
+        break;
+    }
+    Py_DECREF(op);
+}
+
+/* Results come into being with the first answer that says the statement runs. */
+static int
+op_open_result(struct operation *op)
+{
+    if (op->rows == NULL && op->stmt != NULL && op->stmt->returns_rows &&
+        (op->mode == OP_ROWS || op->mode == OP_RESULT) && op->kind != OP_MANY) {
+        op->rows = PyList_New(0);
+        return op->rows == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
+/* Errors */
+
+static bool
+field_is(PyObject *fields, const char *code, const char *text)
+{
+    PyObject *value = PyDict_GetItemString(fields, code);
+    return value != NULL && PyUnicode_CompareWithASCIIString(value, text) == 0;
+}
+
+/* What an error says about the statement: the server has forgotten it, or its
+ * plan is stale. */
+static void
+conn_drop_stale(struct connection *conn, struct operation *op, PyObject *fields)
+{
+    if (op->stmt == NULL || op->phase != OP_EXECUTING) {
+        return;
+    }
+    bool unknown = field_is(fields, "C", "26000");
+    bool stale = field_is(fields, "C", "0A000") && field_is(fields, "R", "RevalidateCachedQuery");
+    if (unknown || stale) {
+        stmtcache_drop(&conn->cache, op->stmt, stale);
+    }
+}
+
+static void
+conn_on_error(struct connection *conn, const struct wire_event *event)
+{
+    struct operation *op = conn->sent.head;
+    PyObject *fields = errors_fields(event->body);
+    if (fields == NULL) {
+        PyErr_Clear();
+        conn_fail(conn, WIRE_ERR_MEMORY, "out of memory", 0);
+        return;
+    }
+    bool startup = op != NULL && op->kind == OP_STARTUP;
+    if (event->unsolicited || op == NULL || startup || errors_is_fatal(fields)) {
+        Py_XSETREF(conn->fatal_fields, Py_NewRef(fields));
+        if (startup && !op->done) {
+            op_set_error(op, errors_from_fields(conn->st, fields, NULL, OUTCOME_NOT_SENT));
+        }
+        conn_fail(conn, WIRE_OK, "the server ended the session", 0);
+        Py_DECREF(fields);
+        return;
+    }
+    op->failed = true;
+    conn_drop_stale(conn, op, fields);
+    if (!op->abandoned) {
+        op_set_error(op, errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
+    }
+    Py_DECREF(fields);
+}
+
+/* COPY through execute(): refused in a way that keeps the connection. */
+static void
+conn_on_copy(struct connection *conn, struct operation *op, bool in)
+{
+    if (!op->abandoned) {
+        PyErr_SetString(conn->st->not_supported_error,
+                        in ? "COPY … FROM STDIN cannot run through execute(): there is no "
+                             "source of data"
+                           : "COPY … TO STDOUT cannot run through execute(): its data are not rows");
+        op_set_error(op, errors_take());
+    }
+    if (in) {
+        wire_put_copy_fail(&conn->out, slice_of("the client has no data for this COPY"));
+        if (op->kind != OP_QUERY) {
+            /* The server ignores a Sync that comes while it waits for data. */
+            wire_put_sync(&conn->out);
+        }
+        conn_flush(conn);
+    }
+}
+
+/* Requests that end */
+
+/* True when the text is COMMIT or END, whatever comments stand in front. */
+static bool
+sql_is_commit(PyObject *sql)
+{
+    const char *p = sql == NULL ? NULL : PyUnicode_AsUTF8(sql);
+    if (p == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    for (;;) {
+        p += strspn(p, " \t\r\n\f");
+        if (p[0] == '-' && p[1] == '-') {
+            p += strcspn(p, "\n");
+        }
+        else if (p[0] == '/' && p[1] == '*' && strstr(p + 2, "*/") != NULL) {
+            p = strstr(p + 2, "*/") + 2;
+        }
+        else {
+            break;
+        }
+    }
+    return PyOS_strnicmp(p, "commit", 6) == 0 || PyOS_strnicmp(p, "end", 3) == 0;
+}
+
+static void
+conn_check_outcome(struct connection *conn, struct operation *op)
+{
+    if (op->tag_len == 0 || op->abandoned || op->error != NULL) {
+        return;
+    }
+    if (op->tag[0] == 'R' && tag_is(op, "ROLLBACK") && op->kind != OP_ROLLBACK &&
+        (op->kind == OP_COMMIT || sql_is_commit(op->sql))) {
+        op_set_error(op, errors_rolled_back(conn->st, op->sql));
+    }
+    else if (op->tag[0] == 'D' && (tag_is(op, "DISCARD ALL") || tag_is(op, "DEALLOCATE ALL"))) {
+        stmtcache_forget(&conn->cache);
+    }
+}
+
+/* The first flight is over. True: the second one is out. */
+static bool
+conn_described(struct connection *conn, struct operation *op)
+{
+    struct statement *stmt = op->stmt;
+    if (op->failed || (op->error != NULL && !op->abandoned)) {
+        stmtcache_drop(&conn->cache, stmt, true);
+        return false;
+    }
+    stmt->prepared = true;
+    stmt->owner = conn;
+    if (stmt->name_len > 0 && conn->cache.size_max > 0 && stmtcache_put(&conn->cache, stmt) < 0) {
+        op_set_error(op, errors_take());
+        return false;
+    }
+    if (op->kind == OP_PREPARE || op->abandoned) {
+        return false;
+    }
+    if (conn_encode_execution(conn, op) < 0) {
+        op_set_error(op, errors_take());
+        return false;
+    }
+    conn_flush(conn);
+    return true;
+}
+
+static void
+conn_idle(struct connection *conn)
+{
+    conn->begun = conn->session.transaction_status != 'I';
+    if (conn->in.cap > CONN_KEEP_BYTES) {
+        wire_buffer_shrink(&conn->in, CONN_KEEP_BYTES);
+    }
+    if (conn->out.cap > CONN_KEEP_BYTES) {
+        wire_buffer_shrink(&conn->out, CONN_KEEP_BYTES);
+    }
+    if (conn->cancelling) {
+        conn_tell(conn, conn->st->name_drained, PyTuple_Pack(1, conn));
+    }
+}
+
+static void
+conn_on_ready(struct connection *conn, struct operation *op)
+{
+    if (op->phase == OP_DESCRIBING && conn_described(conn, op)) {
+        return;
+    }
+    if (op->kind == OP_STARTUP) {
+        conn->started = true;
+    }
+    conn_check_outcome(conn, op);
+    if (!op->abandoned && op->error == NULL && op_open_result(op) < 0) {
+        op_set_error(op, errors_take());
+    }
+    op_queue_pop(&conn->sent);
+    conn->in_flight -= 1;
+    conn->abandoned -= op->abandoned;
+    conn_finish(conn, op);
+    if (conn->in_flight == 0) {
+        conn_idle(conn);
+    }
+    else if (conn->abandoned > 0) {
+        conn_check_cancel(conn);
+    }
+}
+
+/* What a description says. An error of ours (out of memory) fails the operation. */
+static void
+conn_on_description(struct operation *op, struct wire_event *event)
+{
+    if (op->stmt == NULL || op->phase != OP_DESCRIBING) {
+        return;
+    }
+    int status = 0;
+    if (event->kind == WIRE_EV_PARAM_DESCRIPTION) {
+        status = stmt_set_params(op->stmt, event->count, &event->reader);
+    }
+    else {
+        op->stmt->returns_rows = true;
+        status = stmt_set_columns(op->stmt, event->count, &event->reader);
+    }
+    if (status < 0) {
+        PyObject *error = errors_take();
+        op->failed = true;
+        op_set_error(op, error);
+    }
+}
+
+/* What is for nobody in particular */
+
+static void
+conn_on_parameter(struct connection *conn, const struct wire_parameter *parameter)
+{
+    PyObject *name = decode_text(parameter->name);
+    PyObject *value = decode_text(parameter->value);
+    if (name == NULL || value == NULL || PyDict_SetItem(conn->parameters, name, value) < 0) {
+        PyErr_Clear();
+    }
+    else if (PyUnicode_CompareWithASCIIString(name, "client_encoding") == 0 &&
+             PyUnicode_CompareWithASCIIString(value, "UTF8") != 0) {
+        char text[WIRE_ERROR_TEXT_MAX];
+        snprintf(text, sizeof(text),
+                 "client_encoding was set to %.*s: pgasync speaks UTF8 only; do not change it",
+                 (int)(parameter->value.len < 40 ? parameter->value.len : 40),
+                 (const char *)parameter->value.ptr);
+        conn_fail(conn, WIRE_ERR_PROTOCOL, text, 0);
+    }
+    else if (conn->started) {
+        conn_tell(conn, conn->st->name_parameter, PyTuple_Pack(2, name, value));
+    }
+    Py_XDECREF(name);
+    Py_XDECREF(value);
+}
+
+static void
+conn_on_notification(struct connection *conn, const struct wire_notification *notification)
+{
+    PyObject *channel = decode_text(notification->channel);
+    PyObject *payload = decode_text(notification->payload);
+    if (channel == NULL || payload == NULL) {
+        PyErr_Clear();
+    }
+    else {
+        conn_tell(conn, conn->st->name_notification,
+                  Py_BuildValue("(kOO)", (unsigned long)notification->pid, channel, payload));
+    }
+    Py_XDECREF(channel);
+    Py_XDECREF(payload);
+}
+
+static void
+conn_on_notice(struct connection *conn, wire_slice body)
+{
+    PyObject *fields = errors_fields(body);
+    if (fields == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    conn_tell(conn, conn->st->name_notice, PyTuple_Pack(1, fields));
+    Py_DECREF(fields);
+}
+
+static void
+conn_on_backend_key(struct connection *conn, const struct wire_backend_key *key)
+{
+    conn->backend_pid = key->pid;
+    conn->backend_key_len = key->key.len;
+    memcpy(conn->backend_key, key->key.ptr, key->key.len);
+}
+
+static void
+conn_on_scram(struct connection *conn, const struct wire_event *event)
+{
+    conn_tell(conn, conn->st->name_scram,
+              Py_BuildValue("(Oy#I)", conn, (const char *)event->u.scram.salt.ptr,
+                            (Py_ssize_t)event->u.scram.salt.len,
+                            (unsigned)event->u.scram.iterations));
+}
+
+static void
+conn_on_aside(struct connection *conn, const struct wire_event *event)
+{
+    switch (event->kind) {
+    case WIRE_EV_PARAMETER:
+        conn_on_parameter(conn, &event->u.parameter);
+        break;
+    case WIRE_EV_NOTICE:
+        conn_on_notice(conn, event->body);
+        break;
+    case WIRE_EV_NOTIFICATION:
+        conn_on_notification(conn, &event->u.notification);
+        break;
+    case WIRE_EV_BACKEND_KEY:
+        conn_on_backend_key(conn, &event->u.backend_key);
+        break;
+    case WIRE_EV_SCRAM_KEY:
+        conn_on_scram(conn, event);
+        break;
+    case WIRE_EV_ERROR:
+        conn_on_error(conn, event);
+        break;
+    default:
+        break;
+    }
+}
+
+static void
+conn_on_event(struct connection *conn, struct wire_event *event)
+{
+    struct operation *op = conn->sent.head;
+    if (op == NULL) {
+        conn_on_aside(conn, event);
+        return;
+    }
+    switch (event->kind) {
+    case WIRE_EV_ROW:
+        if (op->rows == NULL && op_open_result(op) < 0) {
+            op_set_error(op, errors_take());
+        }
+        conn_on_row(conn, op, event);
+        break;
+    case WIRE_EV_COMPLETE:
+        op_set_tag(op, event->body);
+        break;
+    case WIRE_EV_SUSPENDED:
+        op->suspended = true;
+        break;
+    case WIRE_EV_READY:
+        conn_on_ready(conn, op);
+        break;
+    case WIRE_EV_PARAM_DESCRIPTION:
+    case WIRE_EV_ROW_DESCRIPTION:
+        conn_on_description(op, event);
+        break;
+    case WIRE_EV_COPY_IN:
+    case WIRE_EV_COPY_OUT:
+        conn_on_copy(conn, op, event->kind == WIRE_EV_COPY_IN);
+        break;
+    case WIRE_EV_PARSED:
+    case WIRE_EV_BOUND:
+    case WIRE_EV_CLOSED:
+    case WIRE_EV_NO_DATA:
+    case WIRE_EV_EMPTY:
+    case WIRE_EV_COPY_DATA:
+    case WIRE_EV_COPY_DONE:
+        break;
+    default:
+        conn_on_aside(conn, event);
+        break;
+    }
+}
+
+static void
+conn_handle_input(struct connection *conn)
+{
+    struct wire_event event;
+    enum wire_status status;
+    size_t written = wire_buffer_size(&conn->out);
+    while (!conn->closed) {
+        status = wire_session_next(&conn->session, &conn->in, &conn->out, &event);
+        if (status == WIRE_MORE) {
+            break;
+        }
+        if (status < 0) {
+            conn_fail(conn, status, conn->session.error.text, 0);
+            return;
+        }
+        conn_on_event(conn, &event);
+    }
+    /* The session itself answers during authentication. */
+    if (!conn->started && wire_buffer_size(&conn->out) != written) {
+        conn_flush(conn);
+    }
+}
+
+void
+conn_pump(struct connection *conn)
+{
+    size_t budget = CONN_TURN_BYTES;
+    while (!conn->closed) {
+        size_t room = conn->in.cap - conn->in.end;
+        if (room < CONN_READ_ROOM / 2) {
+            room = CONN_READ_ROOM;
+        }
+        uint8_t *bytes = wire_buffer_reserve(&conn->in, room);
+        if (bytes == NULL) {
+            conn_fail(conn, WIRE_ERR_MEMORY, "out of memory for what the server sends", 0);
+            return;
+        }
+        room = conn->in.cap - conn->in.end;
+        size_t got = 0;
+        enum net_status status = net_read(&conn->stream, bytes, room, &got);
+        if (status == NET_OK) {
+            wire_buffer_commit(&conn->in, got);
+            conn_handle_input(conn);
+            if (got < room || got >= budget) {
+                return;
+            }
+            budget -= got;
+            continue;
+        }
+        if (status == NET_EOF) {
+            conn_fail(conn, WIRE_OK, "the server closed the connection", conn->write_error);
+        }
+        else if (status == NET_ERROR) {
+            conn_fail(conn, WIRE_OK, "the connection to the server broke", conn->stream.error);
+        }
+        return;
+    }
+}

@@ -1,0 +1,564 @@
+/* Operation → bytes. Everything of a request is appended to `out` before any of
+ * it is sent; if a value cannot be encoded the buffer is rolled back, and it is as
+ * if nothing had been asked. */
+#include "connection.h"
+#include "errors.h"
+
+static const wire_slice no_name = {(const uint8_t *)"", 0};
+static const uint8_t no_formats[2] = {0, 0};
+
+/* What has to be queued in the session once all bytes are there. */
+struct plan {
+    size_t closes;     /* statements closed in front */
+    bool begin;        /* BEGIN in front */
+    size_t count;      /* steps of the request itself */
+    uint8_t steps[4];  /* without the closing SYNC */
+    size_t repeat;     /* how often they come */
+    bool simple;       /* a Query: no SYNC */
+};
+
+static wire_slice
+slice_of_str(PyObject *text)
+{
+    Py_ssize_t len;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &len);
+    wire_slice slice = {(const uint8_t *)utf8, utf8 == NULL ? 0 : (size_t)len};
+    return slice;
+}
+
+static wire_slice
+slice_of_bytes(PyObject *bytes)
+{
+    wire_slice slice = {(const uint8_t *)PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)};
+    return slice;
+}
+
+/* SQL as it goes out: no lone surrogates, no NUL. False with an exception. */
+static bool
+request_sql(struct connection *conn, PyObject *sql, wire_slice *text)
+{
+    *text = slice_of_str(sql);
+    if (text->ptr == NULL) {
+        PyObject *cause = errors_take();
+        PyErr_Format(conn->st->programming_error, "the SQL text cannot be sent as UTF-8: %S",
+                     cause);
+        Py_XDECREF(cause);
+        return false;
+    }
+    if (wire_slice_has_nul(*text)) {
+        PyErr_SetString(conn->st->programming_error,
+                        "the SQL text contains a NUL character (\\x00); PostgreSQL cannot take it");
+        return false;
+    }
+    return true;
+}
+
+/* In front: Close of evicted statements, BEGIN of a transaction that is due. */
+
+static void
+request_put_closes(struct connection *conn, struct plan *plan)
+{
+    if (wire_buffer_size(&conn->cache.closing) == 0) {
+        return;
+    }
+    struct wire_reader names = wire_reader_of(wire_buffer_unread(&conn->cache.closing));
+    while (wire_reader_left(&names) > 0) {
+        wire_put_close(&conn->out, 'S', wire_read_cstr(&names));
+        plan->closes += 1;
+    }
+}
+
+static PyObject *
+request_begin_borrow(struct connection *conn, enum op_kind kind)
+{
+    bool statement = kind == OP_EXECUTE || kind == OP_MANY || kind == OP_PORTAL_OPEN;
+    if (conn->begun || !statement) {
+        return NULL;
+    }
+    if (conn->begin_due != NULL) {
+        return conn->begin_due;
+    }
+    return conn->autocommit ? NULL : conn->begin_sql;
+}
+
+static int
+request_put_begin(struct connection *conn, enum op_kind kind, struct plan *plan)
+{
+    PyObject *begin = request_begin_borrow(conn, kind);
+    if (begin == NULL) {
+        return 0;
+    }
+    wire_slice sql;
+    if (!request_sql(conn, begin, &sql)) {
+        return -1;
+    }
+    wire_slice formats = {no_formats, sizeof(no_formats)};
+    struct wire_bind bind;
+    wire_put_parse(&conn->out, no_name, sql, NULL, 0);
+    wire_put_bind_begin(&conn->out, &bind, no_name, no_name, 0);
+    wire_put_bind_end(&conn->out, &bind, formats);
+    wire_put_execute(&conn->out, no_name, 0);
+    plan->begin = true;
+    return 0;
+}
+
+/* The request itself */
+
+static int
+request_fail_count(struct connection *conn, const struct statement *stmt, Py_ssize_t given)
+{
+    size_t wanted = stmt->params_count;
+    if (wanted == 0) {
+        PyErr_Format(conn->st->programming_error,
+                     "the statement takes no parameters, but %zd %s given", given,
+                     given == 1 ? "was" : "were");
+    }
+    else {
+        PyErr_Format(conn->st->programming_error,
+                     "the statement takes %zu parameter%s ($1%s), but %zd %s given", wanted,
+                     wanted == 1 ? "" : "s", wanted == 1 ? "" : ", …", given,
+                     given == 1 ? "was" : "were");
+    }
+    return -1;
+}
+
+static int
+request_put_param(struct connection *conn, const struct codec *codec, struct codec_ctx *ctx,
+                  PyObject *value, const struct wire_bind *bind, size_t index)
+{
+    if (value == Py_None) {
+        wire_put_param_null(&conn->out);
+        return 0;
+    }
+    size_t mark = wire_put_param_begin(&conn->out);
+    ctx->param_index = (int)index + 1;
+    enum codec_outcome outcome = codec->encode(codec, ctx, value, &conn->out);
+    if (outcome == CODEC_ERROR) {
+        return -1;
+    }
+    wire_put_param_end(&conn->out, mark);
+    if (outcome == CODEC_TEXT) {
+        wire_put_param_format(&conn->out, bind, index, WIRE_FORMAT_TEXT);
+    }
+    return 0;
+}
+
+static struct codec_ctx
+conn_codec_ctx(struct connection *conn)
+{
+    struct codec_ctx ctx = {
+        .types = &conn->st->types,
+        .json_loads = conn->json_loads,
+        .json_dumps = conn->json_dumps,
+    };
+    return ctx;
+}
+
+/* Bind with `params` (a tuple, or NULL for none). */
+static int
+request_put_bind(struct connection *conn, const struct statement *stmt, PyObject *params,
+                 wire_slice portal)
+{
+    Py_ssize_t given = params == NULL ? 0 : PyTuple_GET_SIZE(params);
+    if ((size_t)given != stmt->params_count) {
+        return request_fail_count(conn, stmt, given);
+    }
+    struct codec_ctx ctx = conn_codec_ctx(conn);
+    struct wire_bind bind;
+    wire_put_bind_begin(&conn->out, &bind, portal, stmt_name(stmt), stmt->params_count);
+    for (Py_ssize_t i = 0; i < given; i++) {
+        PyObject *value = PyTuple_GET_ITEM(params, i);
+        if (request_put_param(conn, stmt->params[i], &ctx, value, &bind, (size_t)i) < 0) {
+            return -1;
+        }
+    }
+    wire_slice formats = {stmt->result_formats, stmt->result_formats_len};
+    if (stmt->result_formats == NULL) {
+        formats = (wire_slice){no_formats, sizeof(no_formats)};
+    }
+    wire_put_bind_end(&conn->out, &bind, formats);
+    return 0;
+}
+
+static void
+plan_steps(struct plan *plan, unsigned first, unsigned second)
+{
+    plan->steps[plan->count++] = (uint8_t)first;
+    if (second != 0) {
+        plan->steps[plan->count++] = (uint8_t)second;
+    }
+    plan->repeat = 1;
+}
+
+/* Parameters as a tuple: a new reference; NULL with an exception. Names are not
+ * resolved here: the text of the statement is settled already. */
+static PyObject *
+request_params_tuple(struct connection *conn, PyObject *params)
+{
+    if (PyTuple_Check(params)) {
+        return Py_NewRef(params);
+    }
+    if (PyList_Check(params)) {
+        return PyList_AsTuple(params);
+    }
+    PyErr_Format(conn->st->programming_error,
+                 "a set of parameters is a tuple or a list, not %R (%s)", params,
+                 Py_TYPE(params)->tp_name);
+    return NULL;
+}
+
+static int
+request_put_many(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    Py_ssize_t sets = PyList_GET_SIZE(op->params);
+    for (Py_ssize_t i = 0; i < sets; i++) {
+        PyObject *params = request_params_tuple(conn, PyList_GET_ITEM(op->params, i));
+        int failed = params == NULL || request_put_bind(conn, op->stmt, params, no_name) < 0;
+        Py_XDECREF(params);
+        if (failed) {
+            return -1;
+        }
+        wire_put_execute(&conn->out, no_name, 0);
+    }
+    op->rowcount = 0;
+    plan_steps(plan, WIRE_STEP_BIND, WIRE_STEP_EXECUTE);
+    plan->repeat = (size_t)sets;
+    return 0;
+}
+
+/* Bind and Execute of a described statement. */
+static int
+request_put_execution(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    if (op->kind == OP_MANY) {
+        return request_put_many(conn, op, plan);
+    }
+    wire_slice portal = op->portal == NULL ? no_name : slice_of_bytes(op->portal);
+    if (request_put_bind(conn, op->stmt, op->params, portal) < 0) {
+        return -1;
+    }
+    wire_put_execute(&conn->out, portal, op->rows_max);
+    plan_steps(plan, WIRE_STEP_BIND, WIRE_STEP_EXECUTE);
+    return 0;
+}
+
+static int
+request_put_description(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    wire_slice sql;
+    if (!request_sql(conn, op->sql, &sql)) {
+        return -1;
+    }
+    bool named = conn->cache.size_max > 0 || op->kind == OP_PREPARE;
+    struct statement *stmt = stmt_new(conn->st, op->sql, named);
+    if (stmt == NULL) {
+        return -1;
+    }
+    Py_XSETREF(op->stmt, stmt);
+    wire_put_parse(&conn->out, stmt_name(stmt), sql, NULL, 0);
+    wire_put_describe(&conn->out, 'S', stmt_name(stmt));
+    plan_steps(plan, WIRE_STEP_PARSE, WIRE_STEP_DESCRIBE_STATEMENT);
+    return 0;
+}
+
+/* A statement the server still knows, or NULL: it has to be described first. */
+static void
+request_find_statement(struct connection *conn, struct operation *op)
+{
+    struct statement *stmt = op->stmt;
+    if (stmt != NULL && stmt->prepared && stmt->owner == conn) {
+        return;
+    }
+    stmt = conn->cache.size_max == 0 ? NULL : stmtcache_get_borrow(&conn->cache, op->sql);
+    Py_XINCREF(stmt);
+    Py_XSETREF(op->stmt, stmt);
+}
+
+static int
+request_put_statement(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    if (op->phase == OP_DEFERRED) {
+        request_find_statement(conn, op);
+        if (op->stmt == NULL) {
+            return request_put_description(conn, op, plan) < 0 ? -1 : OP_DESCRIBING;
+        }
+    }
+    if (op->kind == OP_PREPARE) {
+        return OP_DEFERRED; /* known already: nothing to send */
+    }
+    return request_put_execution(conn, op, plan) < 0 ? -1 : OP_EXECUTING;
+}
+
+static int
+request_put_query(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    bool ends = op->kind == OP_COMMIT || op->kind == OP_ROLLBACK;
+    if (ends && !conn->begun && conn->in_flight == 0) {
+        Py_CLEAR(conn->begin_due);
+        return OP_DEFERRED; /* no transaction: nothing to send */
+    }
+    wire_slice sql;
+    if (!request_sql(conn, op->sql, &sql)) {
+        return -1;
+    }
+    size_t message = wire_message_begin(&conn->out, 'Q');
+    if (!ends && sql.len > 0 && conn->begin_due != NULL && !conn->begun) {
+        wire_slice begin;
+        if (!request_sql(conn, conn->begin_due, &begin)) {
+            return -1;
+        }
+        wire_buffer_put(&conn->out, begin.ptr, begin.len);
+        wire_buffer_put(&conn->out, ";", 1);
+        Py_CLEAR(conn->begin_due);
+        conn->begun = true;
+    }
+    wire_buffer_put_cstr(&conn->out, sql);
+    wire_message_end(&conn->out, message);
+    plan_steps(plan, WIRE_STEP_QUERY, 0);
+    plan->simple = true;
+    return OP_EXECUTING;
+}
+
+static int
+request_put_portal(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    wire_slice portal = slice_of_bytes(op->portal);
+    if (op->kind == OP_PORTAL_FETCH) {
+        wire_put_execute(&conn->out, portal, op->rows_max);
+        plan_steps(plan, WIRE_STEP_EXECUTE, 0);
+    }
+    else {
+        wire_put_close(&conn->out, 'P', portal);
+        plan_steps(plan, WIRE_STEP_CLOSE, 0);
+    }
+    return OP_EXECUTING;
+}
+
+/* The phase the operation is in once its bytes are out, or -1. */
+static int
+request_put(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    switch (op->kind) {
+    case OP_QUERY:
+    case OP_COMMIT:
+    case OP_ROLLBACK:
+        return request_put_query(conn, op, plan);
+    case OP_PORTAL_FETCH:
+    case OP_PORTAL_CLOSE:
+        return request_put_portal(conn, op, plan);
+    case OP_EXECUTE:
+    case OP_MANY:
+    case OP_PREPARE:
+    case OP_PORTAL_OPEN:
+        return request_put_statement(conn, op, plan);
+    case OP_STARTUP:
+        break;
+    }
+    PyErr_SetString(PyExc_SystemError, "a startup is not queued");
+    return -1;
+}
+
+static int
+request_push_steps(struct connection *conn, const struct plan *plan)
+{
+    struct wire_session *session = &conn->session;
+    size_t wanted = plan->closes + 3 + plan->count * plan->repeat + 1;
+    if (wire_session_reserve(session, wanted) != WIRE_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < plan->closes; i++) {
+        wire_session_push(session, WIRE_STEP_CLOSE | WIRE_STEP_RIDER);
+    }
+    if (plan->begin) {
+        wire_session_push(session, WIRE_STEP_PARSE | WIRE_STEP_RIDER);
+        wire_session_push(session, WIRE_STEP_BIND | WIRE_STEP_RIDER);
+        wire_session_push(session, WIRE_STEP_EXECUTE | WIRE_STEP_RIDER);
+    }
+    for (size_t i = 0; i < plan->repeat; i++) {
+        for (size_t k = 0; k < plan->count; k++) {
+            wire_session_push(session, plan->steps[k]);
+        }
+    }
+    if (!plan->simple) {
+        wire_session_push(session, WIRE_STEP_SYNC);
+    }
+    return 0;
+}
+
+static void
+request_sent(struct connection *conn, struct operation *op, const struct plan *plan)
+{
+    if (plan->closes > 0) {
+        wire_buffer_consume(&conn->cache.closing, wire_buffer_size(&conn->cache.closing));
+    }
+    if (plan->begin) {
+        conn->begun = true;
+        Py_CLEAR(conn->begin_due);
+    }
+    if (op->kind == OP_COMMIT || op->kind == OP_ROLLBACK) {
+        conn->begun = false;
+        Py_CLEAR(conn->begin_due);
+    }
+}
+
+/* Appends the request (or its second flight). OP_DESCRIBING or OP_EXECUTING: its
+ * bytes are in `out` and its steps in the session; OP_DEFERRED: nothing to send,
+ * it is done; -1 with an exception: `out` is as it was. */
+static int
+conn_encode(struct connection *conn, struct operation *op)
+{
+    struct plan plan = {0};
+    size_t mark = wire_buffer_mark(&conn->out);
+    bool simple = op->kind == OP_QUERY || op->kind == OP_COMMIT || op->kind == OP_ROLLBACK;
+    conn->encoding = true;
+    int phase = 0;
+    if (!simple && op->phase == OP_DEFERRED && op->kind != OP_PORTAL_FETCH) {
+        request_put_closes(conn, &plan);
+        phase = request_put_begin(conn, op->kind, &plan);
+    }
+    if (phase == 0) {
+        phase = request_put(conn, op, &plan);
+    }
+    if (phase > OP_DEFERRED && !plan.simple) {
+        wire_put_sync(&conn->out);
+    }
+    conn->encoding = false;
+    if (phase > OP_DEFERRED && conn->closed) {
+        /* A codec ran Python that closed the connection. */
+        PyErr_SetString(conn->st->interface_error, "the connection is closed");
+        phase = -1;
+    }
+    if (phase > OP_DEFERRED &&
+        (codec_buffer_failed(&conn->out) || request_push_steps(conn, &plan) < 0)) {
+        phase = -1;
+    }
+    if (phase <= OP_DEFERRED) {
+        wire_buffer_rollback(&conn->out, mark);
+        return phase;
+    }
+    request_sent(conn, op, &plan);
+    op->phase = (enum op_phase)phase;
+    return phase;
+}
+
+int
+conn_encode_execution(struct connection *conn, struct operation *op)
+{
+    return conn_encode(conn, op) < 0 ? -1 : 0;
+}
+
+static bool
+conn_can_send(const struct connection *conn)
+{
+    const struct operation *tail = conn->sent.tail;
+    return conn->started && !conn->closed && !conn->cancelling && !conn->encoding &&
+           (tail == NULL || tail->phase != OP_DESCRIBING);
+}
+
+static void
+conn_enqueue(struct connection *conn, struct op_queue *queue, struct operation *op)
+{
+    op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
+    op_queue_push(queue, (struct operation *)Py_NewRef((PyObject *)op));
+}
+
+int
+conn_submit(struct connection *conn, struct operation *op)
+{
+    if (conn->deferred.head != NULL || !conn_can_send(conn)) {
+        conn_enqueue(conn, &conn->deferred, op);
+        return 0;
+    }
+    int phase = conn_encode(conn, op);
+    if (phase < 0) {
+        conn_start_deferred(conn); /* a codec may have asked for something meanwhile */
+        return -1;
+    }
+    if (phase == OP_DEFERRED) {
+        op->done = true;
+        return 0;
+    }
+    conn_enqueue(conn, &conn->sent, op);
+    conn->in_flight += 1;
+    if (conn->deferred.head != NULL) {
+        conn_start_deferred(conn);
+    }
+    conn_flush(conn);
+    return 0;
+}
+
+void
+conn_start_deferred(struct connection *conn)
+{
+    bool any = false;
+    while (conn->deferred.head != NULL && conn_can_send(conn)) {
+        struct operation *op = op_queue_pop(&conn->deferred);
+        int phase = conn_encode(conn, op);
+        if (phase > OP_DEFERRED) {
+            op_queue_push(&conn->sent, op);
+            conn->in_flight += 1;
+            any = true;
+            continue;
+        }
+        if (phase < 0) {
+            op_set_error(op, errors_take());
+        }
+        conn_finish(conn, op);
+    }
+    if (any) {
+        conn_flush(conn);
+    }
+}
+
+static void
+conn_set_writer(struct connection *conn, bool on)
+{
+    if (conn->writer_on == on) {
+        return;
+    }
+    PyObject *callback = NULL;
+    PyObject *result = NULL;
+    if (!on) {
+        result = PyObject_CallMethod(conn->loop, "remove_writer", "i", conn->stream.fd);
+    }
+    else {
+        callback = PyObject_GetAttrString((PyObject *)conn, "_on_writable");
+        if (callback != NULL) {
+            result =
+                PyObject_CallMethod(conn->loop, "add_writer", "iO", conn->stream.fd, callback);
+        }
+    }
+    Py_XDECREF(callback);
+    if (result == NULL) {
+        PyErr_WriteUnraisable((PyObject *)conn);
+        return;
+    }
+    Py_DECREF(result);
+    conn->writer_on = on;
+}
+
+void
+conn_flush(struct connection *conn)
+{
+    while (!conn->closed && conn->write_error == 0 && wire_buffer_size(&conn->out) > 0) {
+        wire_slice bytes = wire_buffer_unread(&conn->out);
+        size_t sent = 0;
+        enum net_status status = net_write(&conn->stream, bytes.ptr, bytes.len, &sent);
+        if (status == NET_OK) {
+            wire_buffer_consume(&conn->out, sent);
+        }
+        else if (status == NET_WANT_WRITE || status == NET_WANT_READ) {
+            conn_set_writer(conn, true);
+            return;
+        }
+        else {
+            /* The server's last words may still be waiting to be read: the
+             * reader, not the writer, says that it is over. */
+            conn->write_error = conn->stream.error;
+        }
+    }
+    if (conn->writer_on && !conn->closed) {
+        conn_set_writer(conn, false);
+    }
+}

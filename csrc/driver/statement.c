@@ -1,0 +1,301 @@
+#include "statement.h"
+
+#include "../codec/oids.h"
+#include "rows.h"
+
+static const char hex_digits[] = "0123456789abcdef";
+
+/* The same text has the same name on every connection, so a pooler that hands us
+ * another backend meets what it knows. 128 bits of SHA-256: no two texts collide. */
+static int
+stmt_make_name(struct statement *stmt)
+{
+    static const char prefix[] = "pgasync_";
+    Py_ssize_t len;
+    const char *text = PyUnicode_AsUTF8AndSize(stmt->sql, &len);
+    if (text == NULL) {
+        return -1;
+    }
+    uint8_t digest[32];
+    wire_slice data = {(const uint8_t *)text, (size_t)len};
+    if (wire_sha256(data, digest) != WIRE_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(stmt->name, prefix, sizeof(prefix) - 1);
+    char *p = stmt->name + sizeof(prefix) - 1;
+    for (size_t i = 0; i < 16; i++) {
+        *p++ = hex_digits[digest[i] >> 4];
+        *p++ = hex_digits[digest[i] & 15];
+    }
+    stmt->name_len = (size_t)(p - stmt->name);
+    return 0;
+}
+
+struct statement *
+stmt_new(struct core_state *st, PyObject *sql, bool named)
+{
+    struct statement *stmt = PyObject_New(struct statement, st->statement_type);
+    if (stmt == NULL) {
+        return NULL;
+    }
+    memset((char *)stmt + sizeof(PyObject), 0, sizeof(*stmt) - sizeof(PyObject));
+    stmt->st = st;
+    stmt->sql = Py_NewRef(sql);
+    st->live += 1;
+    if (named && stmt_make_name(stmt) < 0) {
+        Py_DECREF(stmt);
+        return NULL;
+    }
+    return stmt;
+}
+
+static void
+Statement_dealloc(struct statement *stmt)
+{
+    PyTypeObject *type = Py_TYPE(stmt);
+    stmt->st->live -= 1;
+    Py_XDECREF(stmt->sql);
+    Py_XDECREF(stmt->fields);
+    Py_XDECREF(stmt->description);
+    Py_XDECREF(stmt->row_type);
+    PyMem_Free(stmt->params);
+    PyMem_Free(stmt->param_oids);
+    PyMem_Free(stmt->columns);
+    PyMem_Free(stmt->result_formats);
+    PyObject_Free(stmt);
+    Py_DECREF(type);
+}
+
+int
+stmt_set_params(struct statement *stmt, size_t count, struct wire_reader *oids)
+{
+    PyMem_Free(stmt->params);
+    PyMem_Free(stmt->param_oids);
+    stmt->params_count = 0;
+    stmt->params = PyMem_New(const struct codec *, count + 1);
+    stmt->param_oids = PyMem_New(uint32_t, count + 1);
+    if (stmt->params == NULL || stmt->param_oids == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t oid = wire_read_u32(oids);
+        const struct codec *codec = codec_find(oid);
+        stmt->param_oids[i] = oid;
+        stmt->params[i] = codec != NULL ? codec : &codec_unknown;
+    }
+    stmt->params_count = count;
+    return 0;
+}
+
+/* Values of these types are, or hold, Python containers; the garbage collector
+ * has to see rows of them. */
+static bool
+codec_is_atomic(const struct codec *codec)
+{
+    return codec->elem == NULL && codec->oid != OID_JSON && codec->oid != OID_JSONB;
+}
+
+/* Bind's tail: one code for all when they agree, else a code for each. */
+static int
+stmt_make_result_formats(struct statement *stmt)
+{
+    size_t count = stmt->columns_count;
+    bool uniform = true;
+    for (size_t i = 1; i < count; i++) {
+        uniform = uniform && stmt->columns[i].codec->format == stmt->columns[0].codec->format;
+    }
+    size_t codes = count == 0 ? 0 : uniform ? 1 : count;
+    PyMem_Free(stmt->result_formats);
+    stmt->result_formats_len = 2 + 2 * codes;
+    stmt->result_formats = PyMem_Malloc(stmt->result_formats_len);
+    if (stmt->result_formats == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    wire_store_u16(stmt->result_formats, (uint16_t)codes);
+    for (size_t i = 0; i < codes; i++) {
+        wire_store_u16(stmt->result_formats + 2 + 2 * i,
+                       (uint16_t)stmt->columns[i].codec->format);
+    }
+    return 0;
+}
+
+int
+stmt_set_columns(struct statement *stmt, size_t count, struct wire_reader *fields)
+{
+    PyMem_Free(stmt->columns);
+    Py_CLEAR(stmt->description);
+    Py_CLEAR(stmt->row_type);
+    stmt->columns_count = 0;
+    stmt->columns = PyMem_New(struct column, count + 1);
+    if (stmt->columns == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyObject *names = PyTuple_New((Py_ssize_t)count);
+    if (names == NULL) {
+        return -1;
+    }
+    stmt->atomic_rows = true;
+    for (size_t i = 0; i < count; i++) {
+        struct wire_field field;
+        wire_next_field(fields, &field);
+        PyObject *name = PyUnicode_DecodeUTF8((const char *)field.name.ptr,
+                                              (Py_ssize_t)field.name.len, "replace");
+        if (name == NULL) {
+            Py_DECREF(names);
+            return -1;
+        }
+        PyUnicode_InternInPlace(&name);
+        PyTuple_SET_ITEM(names, (Py_ssize_t)i, name);
+        const struct codec *codec = codec_find(field.type_oid);
+        stmt->columns[i] = (struct column){
+            .codec = codec != NULL ? codec : &codec_unknown,
+            .type_oid = field.type_oid,
+            .type_modifier = field.type_modifier,
+            .type_size = field.type_size,
+        };
+        stmt->atomic_rows = stmt->atomic_rows && codec_is_atomic(stmt->columns[i].codec);
+    }
+    Py_XSETREF(stmt->fields, names);
+    stmt->columns_count = count;
+    return stmt_make_result_formats(stmt);
+}
+
+static PyObject *
+long_or_none(bool known, long value)
+{
+    return known ? PyLong_FromLong(value) : Py_NewRef(Py_None);
+}
+
+/* (name, type_code, display_size, internal_size, precision, scale, null_ok). */
+static PyObject *
+stmt_describe_column(struct statement *stmt, size_t index)
+{
+    const struct column *column = &stmt->columns[index];
+    int32_t modifier = column->type_modifier;
+    bool numeric = column->type_oid == OID_NUMERIC && modifier >= 4;
+    bool sized = (column->type_oid == OID_VARCHAR || column->type_oid == OID_BPCHAR) &&
+                 modifier >= 4;
+    PyObject *size = sized ? PyLong_FromLong(modifier - 4)
+                           : long_or_none(column->type_size > 0, column->type_size);
+    PyObject *precision = long_or_none(numeric, (modifier - 4) >> 16 & 0xFFFF);
+    /* The scale is signed, 11 bits (PostgreSQL 15 has negative ones). */
+    PyObject *scale = long_or_none(numeric, (((modifier - 4) & 0x7FF) ^ 1024) - 1024);
+    if (size == NULL || precision == NULL || scale == NULL) {
+        Py_XDECREF(size);
+        Py_XDECREF(precision);
+        Py_XDECREF(scale);
+        return NULL;
+    }
+    return Py_BuildValue("(OkONNNO)", PyTuple_GET_ITEM(stmt->fields, (Py_ssize_t)index),
+                         (unsigned long)column->type_oid, Py_None, size, precision, scale, Py_None);
+}
+
+PyObject *
+stmt_description(struct statement *stmt)
+{
+    if (!stmt->returns_rows) {
+        Py_RETURN_NONE;
+    }
+    if (stmt->description == NULL) {
+        PyObject *description = PyTuple_New((Py_ssize_t)stmt->columns_count);
+        if (description == NULL) {
+            return NULL;
+        }
+        for (size_t i = 0; i < stmt->columns_count; i++) {
+            PyObject *item = stmt_describe_column(stmt, i);
+            if (item == NULL) {
+                Py_DECREF(description);
+                return NULL;
+            }
+            PyTuple_SET_ITEM(description, (Py_ssize_t)i, item);
+        }
+        stmt->description = description;
+    }
+    return Py_NewRef(stmt->description);
+}
+
+PyTypeObject *
+stmt_row_type_borrow(struct statement *stmt)
+{
+    if (stmt->row_type == NULL) {
+        stmt->row_type = (PyTypeObject *)rows_type_for(stmt->st, stmt->fields);
+    }
+    return stmt->row_type;
+}
+
+static PyObject *
+Statement_get_description(struct statement *stmt, void *closure)
+{
+    (void)closure;
+    return stmt_description(stmt);
+}
+
+static PyObject *
+Statement_get_sql(struct statement *stmt, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(stmt->sql);
+}
+
+static PyObject *
+Statement_get_name(struct statement *stmt, void *closure)
+{
+    (void)closure;
+    return PyUnicode_FromStringAndSize(stmt->name, (Py_ssize_t)stmt->name_len);
+}
+
+static PyObject *
+Statement_get_parameters(struct statement *stmt, void *closure)
+{
+    (void)closure;
+    PyObject *oids = PyTuple_New((Py_ssize_t)stmt->params_count);
+    for (size_t i = 0; oids != NULL && i < stmt->params_count; i++) {
+        PyObject *oid = PyLong_FromUnsignedLong(stmt->param_oids[i]);
+        if (oid == NULL) {
+            Py_CLEAR(oids);
+            break;
+        }
+        PyTuple_SET_ITEM(oids, (Py_ssize_t)i, oid);
+    }
+    return oids;
+}
+
+static PyObject *
+Statement_repr(struct statement *stmt)
+{
+    return PyUnicode_FromFormat("<pgasync Statement %R>", stmt->sql);
+}
+
+static PyGetSetDef Statement_getset[] = {
+    {"sql", (getter)Statement_get_sql, NULL, "The text.", NULL},
+    {"name", (getter)Statement_get_name, NULL, "Its name on the server; '' is unnamed.", NULL},
+    {"parameters", (getter)Statement_get_parameters, NULL, "Type OIDs of its parameters.", NULL},
+    {"description", (getter)Statement_get_description, NULL, "PEP 249's description.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot Statement_slots[] = {
+    {Py_tp_dealloc, Statement_dealloc},
+    {Py_tp_repr, Statement_repr},
+    {Py_tp_getset, Statement_getset},
+    {Py_tp_doc, "A prepared statement."},
+    {0, NULL},
+};
+
+static PyType_Spec Statement_spec = {
+    .name = "pgasync._core.Statement",
+    .basicsize = sizeof(struct statement),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = Statement_slots,
+};
+
+int
+stmt_type_init(struct core_state *st, PyObject *module)
+{
+    st->statement_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &Statement_spec, NULL);
+    return st->statement_type == NULL ? -1 : PyModule_AddType(module, st->statement_type);
+}

@@ -1,0 +1,209 @@
+"""The C core, as the Python layer sees it. Nothing here is public.
+
+One `Connection` per socket. Every request gives an `Operation`: the request in
+the connection's queue, the object a coroutine awaits, and, once it is done, the
+result. Methods check at once that the caller is on the connection's event loop,
+in its process, and that the connection is open (InterfaceError otherwise).
+"""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Generator, Sequence
+from typing import Any, Protocol, final
+
+# What `await operation` gives.
+MODE_RESULT: int  # the Operation itself, with .rows, .rowcount, …
+MODE_ROWS: int  # list of rows ([] when the statement returns none)
+MODE_ROW: int  # the first row or None
+MODE_VALUE: int  # the first column of the first row, or None
+MODE_NONE: int  # None
+
+class MultipleStatements(Exception):
+    """Raised by execute() when `link.is_script(sql)` says that the text, not yet
+    in the statement cache and without parameters, holds several statements."""
+
+class Link(Protocol):
+    """What the core calls out to. Each call comes from inside the core's pump:
+    it must only store things and schedule (call_soon, create_task), never run
+    user code, and never raise."""
+
+    def resolve(self, sql: str, params: object) -> tuple[str, tuple[object, ...]]:
+        """Parameters that are neither None, tuple nor list. Mapping: rewrites
+        `:name`. A str, bytes or scalar: raises. May raise; called from execute."""
+    def is_script(self, sql: str) -> bool: ...
+    def scram(self, core: Connection, salt: bytes, iterations: int) -> None:
+        """Derive the salted password off the loop, then core.scram_key(key)."""
+    def abandoned(self, core: Connection) -> None:
+        """Every request in flight has been given up (cancelled or timed out):
+        send CancelRequests until `drained` is called, bounded by a deadline, then
+        call core.cancel_finished(). The core sends nothing new until then."""
+    def drained(self, core: Connection) -> None:
+        """The last abandoned request has seen its ReadyForQuery (or the
+        connection is lost)."""
+    def notice(self, fields: dict[str, str]) -> None: ...
+    def notification(self, pid: int, channel: str, payload: str) -> None: ...
+    def parameter(self, name: str, value: str) -> None:
+        """A ParameterStatus after the startup; core.parameters is updated already."""
+    def lost(self, core: Connection, error: BaseException) -> None:
+        """The connection is closed (fd gone) for a reason other than close()/terminate()."""
+
+class Row(tuple[Any, ...]):
+    """A row: a tuple that also answers to names. Each distinct list of column
+    names has its own subclass with `_fields`; duplicates: the first one wins."""
+
+    _fields: tuple[str, ...]
+    def __getitem__(self, key: Any) -> Any: ...  # int, slice or column name
+    def __getattr__(self, name: str) -> Any: ...
+    def _asdict(self) -> dict[str, Any]: ...
+
+def row_type(fields: tuple[str, ...]) -> type[Row]:
+    """The Row subclass for these names, one per process and list of names."""
+
+@final
+class Statement:
+    """A prepared statement, in the cache or held by a user."""
+
+    @property
+    def sql(self) -> str: ...
+    @property
+    def name(self) -> str: ...  # on the server; "" = unnamed
+    @property
+    def parameters(self) -> tuple[int, ...]: ...  # type OIDs
+    @property
+    def description(self) -> tuple[tuple[str, int, None, int | None, int | None, int | None, None], ...] | None:
+        """PEP 249's 7-tuples, built once; None when the statement returns no rows."""
+
+@final
+class Operation:
+    """See the module. Awaitable once; also future-like for asyncio.Task."""
+
+    def __await__(self) -> Generator[Any, None, Any]: ...
+    def done(self) -> bool: ...
+    def cancel(self, msg: object = None) -> bool: ...
+    def expire(self, error: BaseException) -> bool:
+        """Gives the request up as cancel() does, but the awaiting coroutine gets
+        `error` (a QueryTimeout). False when it is done already."""
+    # Valid once done:
+    @property
+    def rows(self) -> list[Any] | None: ...  # None when the statement returns no rows
+    @property
+    def statement(self) -> Statement | None: ...
+    @property
+    def description(self) -> tuple[tuple[Any, ...], ...] | None: ...
+    @property
+    def rowcount(self) -> int: ...  # -1 when the tag names none
+    @property
+    def statusmessage(self) -> str | None: ...
+    @property
+    def suspended(self) -> bool: ...  # the portal has more rows
+
+@final
+class Connection:
+    def startup(
+        self,
+        parameters: Sequence[tuple[str, str]],
+        password: bytes | None,
+        allow: int,
+        nonce: bytes,
+    ) -> Operation:
+        """`allow`: mask of ALLOW_*; `nonce`: 18 random bytes. Result: None."""
+    def scram_key(self, key: bytes) -> None:
+        """Answers link.scram with the 32-byte salted password."""
+    def execute(
+        self,
+        sql: str | Statement,
+        params: object = None,
+        mode: int = ...,
+        named_rows: bool = False,
+        /,
+    ) -> Operation:
+        """One statement, extended protocol, through the statement cache; BEGIN
+        rides in front when a transaction is due. `named_rows`: Row, else tuple."""
+    def executemany(self, sql: str | Statement, params: Sequence[object], /) -> Operation:
+        """Every set of parameters in one flight with one Sync (atomic in
+        autocommit). MODE_RESULT with the summed rowcount; rows are dropped."""
+    def prepare(self, sql: str, /) -> Operation:
+        """Result: Statement (the cache's own when it is there)."""
+    def open_portal(
+        self, portal: str, sql: str, params: object, rows_max: int, named_rows: bool, /
+    ) -> Operation:
+        """Binds to a named portal and executes it for `rows_max` rows; the portal
+        lives to the end of the transaction. MODE_RESULT; .suspended tells."""
+    def fetch_portal(
+        self, portal: str, statement: Statement, rows_max: int, named_rows: bool, /
+    ) -> Operation: ...
+    def close_portal(self, portal: str, /) -> Operation: ...
+    def query(self, sql: str, /) -> Operation:
+        """Simple protocol, never BEGIN in front, rows are dropped: COMMIT,
+        ROLLBACK, SAVEPOINT, a ping (""). MODE_RESULT."""
+    def begin(self, begin_sql: str, /) -> None:
+        """A transaction is due: `begin_sql` rides in front of the next statement
+        (forgotten by commit() or rollback() if none comes)."""
+    def commit(self) -> Operation:
+        """COMMIT if a transaction was begun, else nothing is sent. A ROLLBACK in
+        answer raises TransactionRolledBack."""
+    def rollback(self) -> Operation: ...
+    def cancel_finished(self) -> None: ...
+    def terminate(self, error: BaseException | None = None) -> None:
+        """Closes now: Terminate is sent if that does not block, the reader is
+        removed, the fd closed, every waiting request fails (with `error`, or
+        InterfaceError). Synchronous, never raises, safe without a loop, from
+        another thread and in a forked child."""
+    autocommit: bool  # settable when no transaction is open
+    begin_sql: str  # what opens a transaction when autocommit is off: "BEGIN"
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def in_transaction(self) -> bool: ...  # a BEGIN was sent or is known open
+    @property
+    def transaction_status(self) -> str: ...  # of the last ReadyForQuery: "I", "T", "E"
+    @property
+    def pending(self) -> int: ...  # requests not finished
+    @property
+    def backend_pid(self) -> int: ...
+    @property
+    def backend_key(self) -> bytes: ...
+    @property
+    def parameters(self) -> dict[str, str]: ...  # ParameterStatus
+    @property
+    def loop(self) -> AbstractEventLoop: ...
+    @property
+    def link(self) -> Link: ...
+    @property
+    def lost_error(self) -> BaseException | None: ...  # why it is closed
+    @property
+    def cached_statements(self) -> int: ...
+    json_loads: Any
+    json_dumps: Any
+
+ALLOW_NONE: int
+ALLOW_PASSWORD: int
+ALLOW_MD5: int
+ALLOW_SCRAM_SHA_256: int
+
+def attach(
+    fd: int,
+    loop: AbstractEventLoop,
+    link: Link,
+    autocommit: bool,
+    statement_cache_size: int,
+    max_cached_statement_lifetime: float,
+    /,
+) -> Connection:
+    """Takes over a connected socket's descriptor (owned from here on, closed even
+    when this raises) and registers the reader with the loop."""
+
+def cancel_request(pid: int, key: bytes, /) -> bytes:
+    """The 16 (or more) bytes of a CancelRequest."""
+
+def after_fork() -> None:
+    """Called in a forked child: every connection of the parent turns unusable."""
+
+# For tests and tools: the codec table without a connection.
+def codec_table() -> list[tuple[int, int, str, int]]:
+    """(oid, array_oid, name, fixed_len) per row, arrays behind scalars."""
+def codec_decode(oid: int, value: bytes, /) -> Any:
+    """As a cell of a column of that type; an unknown OID decodes as text."""
+def codec_encode(oid: int, value: object, /) -> tuple[int, bytes]:
+    """(format, bytes), as parameter $1."""
+def live_objects() -> int:
+    """Connections, operations and statements alive in this module; for leak tests."""

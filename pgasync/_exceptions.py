@@ -1,0 +1,186 @@
+"""PEP 249's tree of exceptions, with what a PostgreSQL error carries.
+
+Public as `pgasync.errors`, where the classes per SQLSTATE are too.
+"""
+
+# ruff: noqa: A001, N818
+
+import unicodedata
+from typing import Any
+
+__all__ = [
+    "ConnectError",
+    "ConnectionLost",
+    "DataError",
+    "DatabaseError",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "ProgrammingError",
+    "ProtocolViolation",
+    "QueryTimeout",
+    "TransactionRolledBack",
+    "Warning",
+]
+
+LINE_WIDTH_MAX = 100  # characters of an SQL line that are shown around the caret
+
+
+class Warning(Exception):
+    """PEP 249: an important warning, such as a truncation. Never raised here."""
+
+
+class Error(Exception):
+    """PEP 249: the base of everything that is an error of the database or driver.
+
+    The fields are those of an ErrorResponse (PostgreSQL documentation, "Error and
+    Notice Message Fields"); None where the server did not send one.
+    """
+
+    sqlstate: str | None = None
+    severity: str | None = None
+    detail: str | None = None
+    hint: str | None = None
+    position: int | None = None
+    """Place of the error in `query`: characters, the first is 1."""
+    where: str | None = None
+    schema_name: str | None = None
+    table_name: str | None = None
+    column_name: str | None = None
+    data_type_name: str | None = None
+    constraint_name: str | None = None
+    query: str | None = None
+    outcome: str | None = None
+    """What became of the statement: "not_sent" (it did not run), "failed" (the
+    server refused it or rolled it back), "in_doubt" (it may have run and even been
+    committed), or None where no statement is concerned."""
+
+    @property
+    def message(self) -> str:
+        """The primary message, without anything else."""
+        return str(self.args[0]) if self.args else ""
+
+    @property
+    def pgcode(self) -> str | None:
+        """The same as `sqlstate`."""
+        return self.sqlstate
+
+    @property
+    def safe_to_retry(self) -> bool:
+        """Whether the protocol's state proves that the statement did not run."""
+        return self.outcome == "not_sent"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether to run the whole transaction again is the remedy: a serialization
+        failure (40001) or a deadlock (40P01)."""
+        return self.sqlstate in ("40001", "40P01")
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.query is not None and self.position is not None:
+            lines.extend(_excerpt(self.query, self.position))
+        if self.detail:
+            lines.append(f"DETAIL: {self.detail}")
+        if self.hint:
+            lines.append(f"HINT: {self.hint}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, dict(self.__dict__)
+
+
+class InterfaceError(Error):
+    """PEP 249: wrong use of the driver."""
+
+
+class DatabaseError(Error):
+    """PEP 249: an error of the database."""
+
+
+class DataError(DatabaseError):
+    """PEP 249: a value that cannot be sent, read or processed."""
+
+
+class OperationalError(DatabaseError):
+    """PEP 249: trouble not of the program's making, such as a lost connection."""
+
+
+class IntegrityError(DatabaseError):
+    """PEP 249: a violated constraint."""
+
+
+class InternalError(DatabaseError):
+    """PEP 249: the database's inner state, such as an aborted transaction."""
+
+
+class ProgrammingError(DatabaseError):
+    """PEP 249: a wrong statement, name or permission."""
+
+
+class NotSupportedError(DatabaseError):
+    """PEP 249: something that the database or the driver does not have."""
+
+
+class ConnectError(OperationalError):
+    """No connection came about: nothing was run."""
+
+    outcome = "not_sent"
+
+
+class ConnectionLost(OperationalError):
+    """The connection broke; `outcome` says what became of the statement."""
+
+
+class ProtocolViolation(ConnectionLost):
+    """The peer does not speak the protocol; the connection was closed."""
+
+
+class QueryTimeout(OperationalError, TimeoutError):
+    """`timeout=` ran out and the server was told to cancel."""
+
+
+class TransactionRolledBack(OperationalError):
+    """COMMIT was answered by ROLLBACK: nothing of the transaction was kept."""
+
+    outcome = "failed"
+
+
+def _excerpt(query: str, position: int) -> list[str]:
+    """The line of `query` that holds character `position` (from 1), and a line
+    with a caret under it; nothing when the position is outside the query."""
+    index = position - 1
+    if not 0 <= index <= len(query):
+        return []
+    before = query[:index].replace("\r\n", "\n").replace("\r", "\n")
+    number = before.count("\n") + 1
+    start = index - (len(before) - before.rfind("\n") - 1)
+    end = index + len(query[index:].replace("\r", "\n").partition("\n")[0])
+    prefix = f"LINE {number}: "
+    first = max(start, min(index - LINE_WIDTH_MAX // 2, end - LINE_WIDTH_MAX))
+    last = min(end, first + LINE_WIDTH_MAX)
+    if first > start:
+        prefix += "..."
+    shown = _printable(query[first:last])
+    column = len(prefix) + _width(_printable(query[first:index]))
+    return [prefix + shown + ("..." if last < end else ""), " " * column + "^"]
+
+
+def _printable(text: str) -> str:
+    """Tabs and control characters as spaces, so that columns stay countable."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal gives to the text."""
+    return sum(
+        0
+        if unicodedata.combining(c)
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
+        for c in text
+    )

@@ -1,0 +1,482 @@
+"""The connection that users hold. It owns the core object."""
+
+import asyncio
+import re
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from . import _core, errors
+from . import sql as lexer
+from ._core import MODE_RESULT, MODE_ROW, MODE_ROWS, MODE_VALUE
+from .cursor import Cursor
+from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
+from .link import Link
+from .transaction import Transaction
+
+MultipleStatements = _core.MultipleStatements
+
+
+class Connection:
+    """One session with a PostgreSQL server, for one event loop. Made by connect().
+
+    Several tasks may use it at once: their statements run in the order in which
+    they were sent. `params` is a sequence for `$1, $2 …` or a mapping for `:name`;
+    `timeout` (s) tells the server to stop and raises QueryTimeout.
+    """
+
+    Warning = errors.Warning
+    Error = errors.Error
+    InterfaceError = errors.InterfaceError
+    DatabaseError = errors.DatabaseError
+    DataError = errors.DataError
+    OperationalError = errors.OperationalError
+    IntegrityError = errors.IntegrityError
+    InternalError = errors.InternalError
+    ProgrammingError = errors.ProgrammingError
+    NotSupportedError = errors.NotSupportedError
+
+    def __init__(self, core: _core.Connection, link: Link) -> None:
+        self._core = core
+        self._link = link
+        self._timeout = link.config.command_timeout
+        self._named = link.config.named_rows
+        self._transactions: list[Transaction] = []
+        self._left = False  # close() or terminate() was called
+        link.wrapper = weakref.ref(self)
+
+    # --------------------------------------------------------------- statements
+
+    def cursor(self) -> Cursor:
+        """A new PEP 249 cursor."""
+        if self.closed:
+            self._raise_closed()
+        return Cursor(self)
+
+    async def execute(
+        self, sql: str, params: object = None, *, timeout: float | None = None
+    ) -> Cursor:
+        """Runs a statement; the cursor returned holds its result."""
+        return await Cursor(self).execute(sql, params, timeout=timeout)
+
+    async def executemany(
+        self, sql: str, seq_of_params: Iterable[object], *, timeout: float | None = None
+    ) -> Cursor:
+        """Runs a statement for every set of parameters, all in one flight."""
+        cursor = Cursor(self)
+        return await cursor.executemany(sql, seq_of_params, timeout=timeout)
+
+    async def fetch(
+        self, sql: str, params: object = None, *, timeout: float | None = None
+    ) -> list[Any]:
+        """All rows of a statement."""
+        try:
+            if timeout is None and self._timeout is None:
+                operation = self._core.execute(sql, params, MODE_ROWS, self._named)
+                rows: list[Any] = await operation
+                return rows
+            operation = self._core.execute(sql, params, MODE_ROWS, self._named)
+            rows = await self._wait(operation, timeout)
+            return rows
+        except MultipleStatements:
+            return (await self._script(sql, timeout))[-1].rows or []
+
+    async def fetchrow(
+        self, sql: str, params: object = None, *, timeout: float | None = None
+    ) -> Any:
+        """The first row of a statement, None when it gives no rows."""
+        try:
+            if timeout is None and self._timeout is None:
+                return await self._core.execute(sql, params, MODE_ROW, self._named)
+            operation = self._core.execute(sql, params, MODE_ROW, self._named)
+            return await self._wait(operation, timeout)
+        except MultipleStatements:
+            rows = (await self._script(sql, timeout))[-1].rows
+            return rows[0] if rows else None
+
+    async def fetchval(
+        self, sql: str, params: object = None, *, timeout: float | None = None
+    ) -> Any:
+        """The first column of the first row, None when there are no rows."""
+        try:
+            if timeout is None and self._timeout is None:
+                return await self._core.execute(sql, params, MODE_VALUE, False)
+            operation = self._core.execute(sql, params, MODE_VALUE, False)
+            return await self._wait(operation, timeout)
+        except MultipleStatements:
+            rows = (await self._script(sql, timeout))[-1].rows
+            return rows[0][0] if rows else None
+
+    async def prepare(
+        self, sql: str, *, timeout: float | None = None
+    ) -> "PreparedStatement":
+        """Prepares a statement with `$n` parameters, to look at it or to run it."""
+        statement = await self._wait(self._core.prepare(sql), timeout)
+        return PreparedStatement(self, statement)
+
+    def _execute(self, sql: str | _core.Statement, params: object) -> _core.Operation:
+        return self._core.execute(sql, params, MODE_RESULT, self._named)
+
+    def _executemany(self, sql: str, sets: Iterable[object]) -> _core.Operation:
+        if isinstance(sets, (str, bytes, Mapping)):
+            raise errors.ProgrammingError(
+                "executemany takes a sequence of sets of parameters, "
+                f"not a {type(sets).__name__}"
+            )
+        rows = sets if isinstance(sets, (list, tuple)) else [*sets]
+        return self._core.executemany(sql, rows)
+
+    async def _wait(
+        self, operation: _core.Operation, timeout: float | None = None
+    ) -> Any:
+        """The operation's result, within `timeout` or the connection's limit."""
+        if timeout is None:
+            timeout = self._timeout
+            if timeout is None:
+                return await operation
+        late = QueryTimeout(f"the statement did not end within {timeout:g} s")
+        timer = self._core.loop.call_later(timeout, operation.expire, late)
+        try:
+            return await operation
+        finally:
+            timer.cancel()
+
+    async def _script(self, sql: str, timeout: float | None) -> list[_core.Operation]:
+        """Each statement of a text; in autocommit all of them in one transaction.
+
+        `timeout` is for the whole of it.
+        """
+        core, own = self._core, False
+        timeout = self._timeout if timeout is None else timeout
+        deadline = None if timeout is None else core.loop.time() + timeout
+        if core.autocommit and not core.in_transaction and not self._transactions:
+            core.begin("BEGIN")
+            own = True
+        try:
+            results = []
+            for statement in lexer.split(sql):
+                left = None if deadline is None else deadline - core.loop.time()
+                results.append(await self._wait(self._execute(statement, None), left))
+            if own:
+                await core.commit()
+        except BaseException:
+            if own and not core.closed:
+                await self._rollback_quietly()
+            raise
+        return results
+
+    # ------------------------------------------------------------- transactions
+
+    async def commit(self) -> None:
+        """Commits; does nothing when no transaction is open. Raises
+        TransactionRolledBack when the server answered with a rollback."""
+        self._check_no_block("commit")
+        await self._core.commit()
+
+    async def rollback(self) -> None:
+        """Rolls back; does nothing when no transaction is open."""
+        self._check_no_block("rollback")
+        await self._core.rollback()
+
+    def transaction(
+        self,
+        *,
+        isolation: str | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+    ) -> Transaction:
+        """A block that is a transaction, or a savepoint inside one.
+
+        `isolation`: "read committed", "repeatable read", "serializable" …
+        """
+        return Transaction(self, isolation, readonly, deferrable)
+
+    def _check_no_block(self, what: str) -> None:
+        if self._transactions:
+            raise InterfaceError(
+                f"{what}() inside a transaction() block, which ends by itself"
+            )
+
+    async def _rollback_quietly(self) -> None:
+        """After an error that the caller must see, whatever comes of this."""
+        try:
+            await self._core.rollback()
+        except Error:
+            pass
+        except BaseException:
+            self._break(
+                ConnectionLost("a rollback was interrupted; the connection is closed")
+            )
+            raise
+
+    @property
+    def autocommit(self) -> bool:
+        """Whether each statement is a transaction. Settable outside of one."""
+        return self._core.autocommit
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self._core.autocommit = value
+
+    # --------------------------------------------------------------------- end
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed, by this side or the other."""
+        return self._core.closed
+
+    async def close(self, *, timeout: float | None = 10.0) -> None:
+        """Ends the session: what still runs is cancelled, an open transaction is
+        rolled back by the server. After `timeout` seconds the socket is closed
+        without further waiting. May be called again.
+        """
+        core = self._core
+        if core.closed or core.loop.is_closed():
+            self.terminate()
+            return
+        if core.loop is not asyncio.get_running_loop():
+            raise InterfaceError("the connection belongs to another event loop")
+        try:
+            if core.pending:
+                await self._quiesce(timeout)
+        finally:
+            self.terminate()
+
+    async def _quiesce(self, timeout: float | None) -> None:
+        """Waits until every request in flight has had its answer."""
+        core, timer = self._core, None
+        self._link.request_cancel(core)
+        last = core.query("")
+        if timeout is not None:
+            late = ConnectionLost(
+                f"the connection was closed; a statement ran {timeout:g} s longer"
+            )
+            timer = core.loop.call_later(timeout, core.terminate, late)
+        try:
+            await last
+        except Error:
+            pass  # the cancel may hit this one
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def terminate(self) -> None:
+        """Closes the socket now. Needs no loop, waits for nothing, never raises."""
+        self._left = True
+        self._core.terminate()
+        self._link.ended(self._core)
+
+    def _break(self, error: ConnectionLost) -> None:
+        self._core.terminate(error)
+        self._link.ended(self._core)
+
+    def cancel(self) -> None:
+        """Asks the server to stop what runs now on this connection; its task gets
+        QueryCanceled. Does not wait. A statement that is sent right after may be
+        hit instead; cancelling the task that awaits has no such gap."""
+        if self._core.pending:
+            self._link.request_cancel(self._core)
+
+    def _raise_closed(self) -> None:
+        error = self._core.lost_error
+        if error is None:
+            raise InterfaceError("the connection is closed")
+        raise ConnectionLost(str(error)) from error
+
+    async def __aenter__(self) -> "Connection":
+        if self.closed:
+            self._raise_closed()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commits on a clean exit, rolls back on an exception, then closes."""
+        try:
+            if error is None and not self._left and self._core.in_transaction:
+                await self.commit()
+            elif error is not None and not self.closed:
+                self._transactions.clear()
+                await self._rollback_quietly()
+        finally:
+            await self.close()
+
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)
+        if core is not None and not core.closed:
+            warnings.warn(
+                f"{self!r} was never closed", ResourceWarning, stacklevel=2, source=self
+            )
+            core.terminate()
+
+    def __repr__(self) -> str:
+        config, address = self._link.config, self._link.address
+        state = " closed" if self.closed else ""
+        return (
+            f"<pgasync.Connection {config.user}@{address.host}/{config.dbname}{state}>"
+        )
+
+    # --------------------------------------------------------------- listeners
+
+    @property
+    def info(self) -> "ConnectionInfo":
+        """What is known about the session."""
+        return ConnectionInfo(self._core, self._link)
+
+    def add_notice_listener(self, listener: Callable[..., object]) -> None:
+        """Calls `listener(connection, notice)` for every notice of the server."""
+        self._link.notice_listeners[_callable(listener)] = None
+
+    def remove_notice_listener(self, listener: Callable[..., object]) -> None:
+        """Undoes add_notice_listener()."""
+        self._link.notice_listeners.pop(listener, None)
+
+    def add_termination_listener(self, listener: Callable[..., object]) -> None:
+        """Calls `listener(connection)` once, when the connection has ended."""
+        self._link.termination_listeners[_callable(listener)] = None
+
+    def remove_termination_listener(self, listener: Callable[..., object]) -> None:
+        """Undoes add_termination_listener()."""
+        self._link.termination_listeners.pop(listener, None)
+
+
+class PreparedStatement:
+    """A statement that the server has parsed. Made by Connection.prepare()."""
+
+    def __init__(self, connection: Connection, statement: _core.Statement) -> None:
+        self._connection = connection
+        self._statement = statement
+
+    @property
+    def sql(self) -> str:
+        """The statement's text."""
+        return self._statement.sql
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """The type OID of each parameter."""
+        return self._statement.parameters
+
+    @property
+    def columns(self) -> tuple[tuple[Any, ...], ...]:
+        """PEP 249's description of the result; empty when it returns no rows."""
+        return self._statement.description or ()
+
+    async def execute(
+        self, params: object = None, *, timeout: float | None = None
+    ) -> Cursor:
+        """Runs it; the cursor returned holds the result."""
+        cursor = Cursor(self._connection)
+        operation = self._connection._execute(self._statement, params)
+        cursor._load(await self._connection._wait(operation, timeout))
+        return cursor
+
+    async def fetch(
+        self, params: object = None, *, timeout: float | None = None
+    ) -> list[Any]:
+        """All rows."""
+        rows: list[Any] = await self._run(params, MODE_ROWS, timeout)
+        return rows
+
+    async def fetchrow(
+        self, params: object = None, *, timeout: float | None = None
+    ) -> Any:
+        """The first row or None."""
+        return await self._run(params, MODE_ROW, timeout)
+
+    async def fetchval(
+        self, params: object = None, *, timeout: float | None = None
+    ) -> Any:
+        """The first column of the first row or None."""
+        return await self._run(params, MODE_VALUE, timeout)
+
+    async def explain(self, params: object = None, *, analyze: bool = False) -> str:
+        """The plan as text. `analyze` runs the statement, with its effects."""
+        option = "ANALYZE, " if analyze else ""
+        text = f"EXPLAIN ({option}FORMAT TEXT) {self.sql}"
+        rows = await self._connection.fetch(text, params)
+        return "\n".join(row[0] for row in rows)
+
+    async def _run(self, params: object, mode: int, timeout: float | None) -> Any:
+        connection = self._connection
+        operation = connection._core.execute(
+            self._statement, params, mode, connection._named
+        )
+        return await connection._wait(operation, timeout)
+
+
+class ConnectionInfo:
+    """What is known about a session, without asking the server."""
+
+    def __init__(self, core: _core.Connection, link: Link) -> None:
+        self._core = core
+        self._link = link
+
+    @property
+    def backend_pid(self) -> int:
+        """The server process, as pg_backend_pid(); 0 when a pooler gave none."""
+        return self._core.backend_pid
+
+    @property
+    def server_version(self) -> int:
+        """As in libpq: 180001 for 18.1, 0 when the server did not say."""
+        text = self._core.parameters.get("server_version", "")
+        match = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", text)
+        if match is None:
+            return 0
+        major, minor, patch = (int(part or 0) for part in match.groups())
+        if major >= 10:
+            return major * 10_000 + minor
+        return major * 10_000 + minor * 100 + patch
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the server reported (ParameterStatus): TimeZone, server_version …"""
+        return dict(self._core.parameters)
+
+    @property
+    def transaction_status(self) -> str:
+        """Of the last answer: "I" idle, "T" in a transaction, "E" in a failed one."""
+        return self._core.transaction_status
+
+    @property
+    def user(self) -> str:
+        """The role that logged in."""
+        return self._link.config.user
+
+    @property
+    def dbname(self) -> str:
+        """The database."""
+        return self._link.config.dbname
+
+    @property
+    def host(self) -> str:
+        """The host name, or the directory of the Unix socket."""
+        return self._link.address.host.host
+
+    @property
+    def port(self) -> int:
+        """The port, part of the socket's name on a Unix socket."""
+        return self._link.address.host.port
+
+    @property
+    def ssl(self) -> bool:
+        """Whether the session is encrypted."""
+        return False
+
+    def __repr__(self) -> str:
+        return (
+            f"<pgasync.ConnectionInfo {self.user}@{self._link.address.host}/"
+            f"{self.dbname} pid={self.backend_pid} status={self.transaction_status}>"
+        )
+
+
+def _callable(listener: Callable[..., object]) -> Callable[..., object]:
+    if not callable(listener):
+        raise InterfaceError(f"{listener!r} is not callable")
+    return listener

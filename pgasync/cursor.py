@@ -1,0 +1,188 @@
+"""PEP 249's cursor, with `await` where the PEP's method may wait."""
+
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from .errors import InterfaceError, ProgrammingError
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+Description = tuple[tuple[Any, ...], ...]
+
+
+class Cursor:
+    """Runs statements and hands out their rows, which it holds already.
+
+    Made by Connection.cursor() and Connection.execute(). Cursors of one
+    connection are not isolated from each other.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_position",
+        "_results",
+        "_rows",
+        "arraysize",
+        "description",
+        "rowcount",
+        "statusmessage",
+    )
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+        self.arraysize = 1  # rows that fetchmany() gives
+        self._closed = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._results: list[_core.Operation] = []  # of a script, those to come
+        self._rows: list[Any] | None = None
+        self._position = 0
+        self.description: Description | None = None
+        self.rowcount = -1
+        self.statusmessage: str | None = None
+
+    def _load(self, operation: _core.Operation) -> None:
+        self._rows = operation.rows
+        self._position = 0
+        self.description = operation.description
+        self.rowcount = operation.rowcount
+        self.statusmessage = operation.statusmessage
+
+    @property
+    def connection(self) -> "Connection":
+        """The Connection that made the cursor."""
+        return self._connection
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
+
+    @property
+    def rownumber(self) -> int | None:
+        """The index of the next row in the result, None without a result."""
+        return None if self._rows is None else self._position
+
+    async def execute(
+        self, sql: str, params: object = None, *, timeout: float | None = None
+    ) -> "Cursor":
+        """Runs one statement, or a script without parameters (see nextset()).
+
+        `params`: a sequence for `$1, $2 …`, a mapping for `:name`. `timeout` in
+        seconds, then QueryTimeout. Returns the cursor itself.
+        """
+        self._check_open()
+        self._clear()
+        connection = self._connection
+        try:
+            operation = connection._execute(sql, params)
+            if timeout is None and connection._timeout is None:
+                await operation
+            else:
+                await connection._wait(operation, timeout)
+            self._load(operation)
+        except _core.MultipleStatements:
+            self._results = await connection._script(sql, timeout)
+            self._results.reverse()
+            self._load(self._results.pop())
+        return self
+
+    async def executemany(
+        self, sql: str, seq_of_params: Iterable[object], *, timeout: float | None = None
+    ) -> "Cursor":
+        """Runs the statement for every set of parameters, in one flight; atomic in
+        autocommit. `rowcount` is the sum; rows are not kept."""
+        self._check_open()
+        self._clear()
+        operation = self._connection._executemany(sql, seq_of_params)
+        result = await self._connection._wait(operation, timeout)
+        self.rowcount = result.rowcount
+        self.statusmessage = result.statusmessage
+        return self
+
+    async def fetchone(self) -> Any:
+        """The next row, None when there is none left."""
+        rows = self._fetchable()
+        if self._position >= len(rows):
+            return None
+        self._position += 1
+        return rows[self._position - 1]
+
+    async def fetchmany(self, size: int | None = None) -> list[Any]:
+        """The next `size` rows, `arraysize` of them unless told."""
+        rows, begin = self._fetchable(), self._position
+        size = self.arraysize if size is None else size
+        if size < 0:
+            raise InterfaceError(f"fetchmany: the size is {size}")
+        self._position = min(len(rows), begin + size)
+        return rows[begin : self._position]
+
+    async def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        rows, begin = self._fetchable(), self._position
+        self._position = len(rows)
+        return rows[begin:] if begin else list(rows)
+
+    async def nextset(self) -> bool | None:
+        """Goes on to the next statement's result of a script; None after the last."""
+        self._check_open()
+        if not self._results:
+            return None
+        self._load(self._results.pop())
+        return True
+
+    def setinputsizes(self, sizes: object) -> None:
+        """Does nothing: the server tells the types of parameters."""
+        self._check_open()
+
+    def setoutputsize(self, size: int, column: int | None = None) -> None:
+        """Does nothing: values come whole."""
+        self._check_open()
+
+    async def close(self) -> None:
+        """Forgets the result; further use raises InterfaceError."""
+        self._clear()
+        self._closed = True
+
+    async def __aenter__(self) -> "Cursor":
+        self._check_open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        row = await self.fetchone()
+        if row is None:
+            raise StopAsyncIteration
+        return row
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InterfaceError("the cursor is closed")
+
+    def _fetchable(self) -> list[Any]:
+        self._check_open()
+        if self._rows is None:
+            raise ProgrammingError(
+                "there are no rows to fetch: "
+                + (
+                    "nothing was executed"
+                    if self.statusmessage is None
+                    else f"the last statement ({self.statusmessage}) returns none"
+                )
+            )
+        return self._rows

@@ -1,0 +1,358 @@
+"""What the C core calls out to: one Link per connection.
+
+The core calls from inside its pump, so everything here stores or schedules;
+nothing raises and no user code runs before the loop's next turn.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import socket
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from . import _core, sql
+from .conninfo import Config, Host, is_loopback
+from .errors import ConnectError, ConnectionLost
+from .saslprep import saslprep
+from .timeouts import signalled, until
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+log = logging.getLogger("pgasync")
+
+CANCEL_AGAIN = 0.25  # s: a CancelRequest that overtook its query is lost
+BACKLOG_AGAIN = 0.01  # s
+KEEPALIVE = (  # a silent peer is noticed in two minutes, unacknowledged data in 30 s
+    ("SO_KEEPALIVE", socket.SOL_SOCKET, 1),
+    ("TCP_NODELAY", socket.IPPROTO_TCP, 1),
+    ("TCP_KEEPIDLE", socket.IPPROTO_TCP, 60),
+    ("TCP_KEEPINTVL", socket.IPPROTO_TCP, 10),
+    ("TCP_KEEPCNT", socket.IPPROTO_TCP, 6),
+    ("TCP_USER_TIMEOUT", socket.IPPROTO_TCP, 30_000),
+)
+
+
+@dataclass(frozen=True)
+class Address:
+    """A place as the socket module dials it; `host` is where it came from."""
+
+    host: Host
+    family: int
+    target: Any  # what connect() takes
+
+    @property
+    def local(self) -> bool:
+        """Whether the bytes stay on this machine."""
+        return self.host.is_unix or is_loopback(self.target[0])
+
+
+def open_unix(address: Address) -> socket.socket | None:
+    """A connected Unix socket at once, or None when the server's backlog is full.
+
+    The loops' sock_connect takes the EAGAIN of a full backlog for a connect under
+    way, and calls an unconnected socket connected.
+    """
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(address.target)
+    except BlockingIOError:
+        sock.close()
+        return None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def open_socket(address: Address) -> socket.socket:
+    """A connected non-blocking socket; OSError when there is none to be had."""
+    if address.host.is_unix:
+        while (unix := open_unix(address)) is None:
+            await asyncio.sleep(BACKLOG_AGAIN)
+        return unix
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        for name, level, value in KEEPALIVE:
+            option = getattr(socket, name, None)
+            if option is not None:
+                sock.setsockopt(level, option, value)
+        await asyncio.get_running_loop().sock_connect(sock, address.target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A NoticeResponse: a warning or message of the server (no error)."""
+
+    severity: str
+    sqlstate: str | None
+    message: str
+    detail: str | None
+    hint: str | None
+    where: str | None
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, str]) -> "Notice":
+        """From protocol field codes ("Error and Notice Message Fields")."""
+        return cls(
+            severity=fields.get("V") or fields.get("S", ""),
+            sqlstate=fields.get("C"),
+            message=fields.get("M", ""),
+            detail=fields.get("D"),
+            hint=fields.get("H"),
+            where=fields.get("W"),
+        )
+
+
+class KeyCache:
+    """Salted SCRAM passwords of this process, so that a reconnect derives nothing.
+
+    Keyed by a digest under a random secret: no password is kept here.
+    """
+
+    SIZE = 64
+
+    def __init__(self) -> None:
+        self._secret = os.urandom(32)
+        self._keys: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def name(self, password: bytes, salt: bytes, iterations: int) -> bytes:
+        text = b"%d %d %s%s" % (iterations, len(salt), salt, password)
+        return hashlib.blake2b(text, key=self._secret, digest_size=32).digest()
+
+    def get(self, name: bytes) -> bytes | None:
+        with self._lock:
+            return self._keys.get(name)
+
+    def put(self, name: bytes, key: bytes) -> None:
+        with self._lock:
+            self._keys[name] = key
+            while len(self._keys) > self.SIZE:
+                self._keys.popitem(last=False)
+
+
+_keys = KeyCache()
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class Link:
+    """See `_core.Link`. Holds what the core does not need to know: the address
+    (a CancelRequest goes to the same one), the listeners, the running cancel."""
+
+    resolve = staticmethod(sql.resolve)
+    is_script = staticmethod(sql.is_script)
+
+    def __init__(
+        self, config: Config, address: Address, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.config = config
+        self.address = address
+        self.loop = loop
+        self.password: bytes | None = None  # until the startup is over
+        self.wrapper: weakref.ref[Connection] | None = None
+        self.notice_listeners: dict[Callable[..., object], None] = {}
+        self.termination_listeners: dict[Callable[..., object], None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drain: asyncio.Future[None] | None = None
+
+    # ---------------------------------------------------------------- SCRAM
+
+    def scram(self, core: _core.Connection, salt: bytes, iterations: int) -> None:
+        """Derives the salted password in the executor: OpenSSL's PBKDF2 lets the
+        other threads run meanwhile."""
+        self._schedule(core, self._derive, core, salt, iterations)
+
+    def _derive(self, core: _core.Connection, salt: bytes, iterations: int) -> None:
+        password = saslprep(self.password or b"")
+        name = _keys.name(password, salt, iterations)
+        key = _keys.get(name)
+        if key is not None:
+            self._answer(core, key)
+            return
+        derive = partial(
+            hashlib.pbkdf2_hmac, "sha256", password, salt, iterations, dklen=32
+        )
+        try:
+            future = self.loop.run_in_executor(None, derive)
+        except RuntimeError as error:  # the executor or the loop is shut down
+            core.terminate(ConnectError(f"SCRAM: {error}"))
+            return
+        future.add_done_callback(partial(self._derived, core, name))
+
+    def _derived(
+        self, core: _core.Connection, name: bytes, future: asyncio.Future[bytes]
+    ) -> None:
+        if future.cancelled():
+            core.terminate(ConnectError("SCRAM: the key's derivation was cancelled"))
+        elif (error := future.exception()) is not None:
+            core.terminate(ConnectError(f"SCRAM: {error}"))
+        else:
+            _keys.put(name, future.result())
+            self._answer(core, future.result())
+
+    def _answer(self, core: _core.Connection, key: bytes) -> None:
+        if not core.closed:
+            core.scram_key(key)
+
+    # --------------------------------------------------------------- cancel
+
+    def abandoned(self, core: _core.Connection) -> None:
+        """Every request in flight has been given up: have the server stop."""
+        if self._drain is None:
+            self._drain = self.loop.create_future()
+            self._schedule(core, self._start, core, self._drain)
+
+    def drained(self, core: _core.Connection) -> None:
+        """The last of them has been answered, or the connection is gone."""
+        if self._drain is not None:  # by terminate() from any thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(_set, self._drain)
+
+    def _start(self, core: _core.Connection, drain: asyncio.Future[None]) -> None:
+        if core.closed:
+            self._drain = None
+        else:
+            self._spawn(self._cancel(core, drain))
+
+    def _spawn(self, work: Any) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _cancel(
+        self, core: _core.Connection, drain: asyncio.Future[None]
+    ) -> None:
+        """Sends CancelRequests until the answers are in; ends in time."""
+        try:
+            if not await self._stop_server(core, drain):
+                self._give_up(
+                    core,
+                    ConnectionLost(
+                        "the server did not end a cancelled statement within "
+                        f"{self.config.cancel_timeout:g} s; the connection is closed"
+                    ),
+                )
+        except BaseException as error:
+            # Cancelled with its loop, KeyboardInterrupt …: nothing waits for the
+            # answers any more, so the connection cannot be used again.
+            lost = ConnectionLost("the cancellation of a statement was interrupted")
+            lost.__cause__ = error if isinstance(error, Exception) else None
+            self._give_up(core, lost)
+            raise
+        finally:
+            self._drain = None
+            if not core.closed:
+                core.cancel_finished()
+
+    def _give_up(self, core: _core.Connection, error: ConnectionLost) -> None:
+        if not core.closed:
+            core.terminate(error)
+            self.ended(core)
+
+    async def _stop_server(
+        self, core: _core.Connection, drain: asyncio.Future[None]
+    ) -> bool:
+        deadline = self.loop.time() + self.config.cancel_timeout
+        deliver = bool(core.backend_key)  # poolers may give none
+        while deliver and not drain.done() and self.loop.time() < deadline:
+            deliver = await self._send(core, deadline)
+            left = deadline - self.loop.time()
+            await signalled(drain, min(CANCEL_AGAIN, left))
+        return await signalled(drain, deadline - self.loop.time())
+
+    async def _send(self, core: _core.Connection, deadline: float) -> bool:
+        """One CancelRequest, whose connection the server closes once it has
+        signalled its backend. False, and one line in the log, on failure."""
+        request = _core.cancel_request(core.backend_pid, core.backend_key)
+        where = self.address.host
+        try:
+            await until(deadline, self._deliver(request))
+        except TimeoutError:
+            log.warning("%s does not end the connection of a CancelRequest", where)
+        except OSError as error:
+            log.warning("no CancelRequest reached %s: %s", where, error)
+        else:
+            return True
+        return False
+
+    async def _deliver(self, request: bytes) -> None:
+        sock = await open_socket(self.address)
+        try:
+            await self.loop.sock_sendall(sock, request)
+            try:
+                while await self.loop.sock_recv(sock, 256):
+                    pass
+            except ConnectionResetError:
+                pass  # as good as an end of file
+        finally:
+            sock.close()
+
+    def request_cancel(self, core: _core.Connection) -> None:
+        """Connection.cancel(): one request, for whatever runs at the server."""
+        if self._drain is None and core.backend_key and not core.closed:
+            deadline = self.loop.time() + self.config.cancel_timeout
+            self._spawn(self._cancel_once(core, deadline))
+
+    async def _cancel_once(self, core: _core.Connection, deadline: float) -> None:
+        await self._send(core, deadline)
+
+    # ------------------------------------------------------------ listeners
+
+    def notice(self, fields: dict[str, str]) -> None:
+        """To the notice listeners, in the loop's next turn."""
+        if self.notice_listeners:
+            self._tell(self.notice_listeners, Notice.from_fields(fields))
+
+    def notification(self, pid: int, channel: str, payload: str) -> None:
+        """A NOTIFY that nobody here listens for."""
+
+    def parameter(self, name: str, value: str) -> None:
+        """The core has stored it in its `parameters`."""
+
+    def lost(self, core: _core.Connection, error: BaseException) -> None:
+        """The connection broke: whoever waits is told."""
+        self.ended(core)
+
+    def ended(self, core: _core.Connection) -> None:
+        """The connection is closed: the termination listeners are told, once."""
+        self.drained(core)
+        listeners, self.termination_listeners = self.termination_listeners, {}
+        if listeners:
+            self._tell(listeners)
+
+    def _tell(self, listeners: dict[Callable[..., object], None], *args: Any) -> None:
+        wrapper = self.wrapper() if self.wrapper is not None else None
+        if wrapper is None:
+            return
+        try:
+            for listener in listeners:
+                self.loop.call_soon_threadsafe(listener, wrapper, *args)
+        except RuntimeError:
+            pass  # the loop is closed: nobody is there to be told
+
+    def _schedule(
+        self, core: _core.Connection, call: Callable[..., object], *args: Any
+    ) -> None:
+        try:
+            self.loop.call_soon(call, *args)
+        except RuntimeError as error:  # the loop is closed
+            core.terminate(ConnectionLost(str(error)))

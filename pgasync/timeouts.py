@@ -1,0 +1,53 @@
+"""Waiting with an end, without asyncio.wait_for (it can swallow a cancellation
+before Python 3.12) and without asyncio.timeout (new in 3.11)."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def until(
+    deadline: float | None,
+    work: Coroutine[Any, Any, T],
+    discard: Callable[[T], object] = lambda result: None,
+) -> T:
+    """The result of `work`, which runs in a task of its own.
+
+    `deadline` is a time of the loop's clock; TimeoutError when it passes. On that,
+    and when the caller is cancelled, the work is cancelled and waited for, so that
+    what it holds is released; should it have come to a result nevertheless,
+    `discard` takes it.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    limit = None if deadline is None else max(0.0, deadline - loop.time())
+    try:
+        done, _ = await asyncio.wait({task}, timeout=limit)
+    except BaseException:
+        await _stop(task, discard)
+        raise
+    if not done:
+        await _stop(task, discard)
+        raise TimeoutError
+    return task.result()
+
+
+async def _stop(task: asyncio.Task[T], discard: Callable[[T], object]) -> None:
+    def settle(done: asyncio.Task[T]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            discard(done.result())
+
+    task.add_done_callback(settle)
+    if not task.done():
+        task.cancel()
+    await asyncio.wait({task}, timeout=1.0)
+    await asyncio.sleep(0)  # settle is a callback: let it run
+
+
+async def signalled(future: asyncio.Future[None], seconds: float) -> bool:
+    """Waits until the future is done, at most so long; the future stays as it is."""
+    if not future.done() and seconds > 0:
+        await asyncio.wait({future}, timeout=seconds)
+    return future.done()
