@@ -1,0 +1,213 @@
+"""date, time, timestamp, timestamptz, interval."""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+from typing import Any
+
+import pytest
+
+from codec.checks import (
+    Case,
+    assert_both_ways,
+    assert_not_decoded,
+    assert_refused,
+    assert_same,
+    assert_sent_as,
+    names,
+    round_trip,
+)
+from pgasync.errors import DataError
+
+UTC = dt.timezone.utc
+EAST = dt.timezone(dt.timedelta(hours=5, minutes=30))
+LONDON_LIKE = dt.timezone(dt.timedelta(seconds=-75))
+
+
+def at(*args: int, tz: dt.tzinfo | None = None) -> dt.datetime:
+    return dt.datetime(*args, tzinfo=tz)  # type: ignore[arg-type, misc]
+
+
+CASES: list[Case] = [
+    ("date", dt.date(2000, 1, 1), "'2000-01-01'"),
+    ("date", dt.date(1999, 12, 31), "'1999-12-31'"),
+    ("date", dt.date(1, 1, 1), "'0001-01-01'"),
+    ("date", dt.date(9999, 12, 31), "'9999-12-31'"),
+    ("date", dt.date(2024, 2, 29), "'2024-02-29'"),
+    ("date", dt.date(1900, 2, 28), "'1900-02-28'"),
+    ("time", dt.time(0, 0), "'00:00'"),
+    ("time", dt.time(23, 59, 59, 999999), "'23:59:59.999999'"),
+    ("time", dt.time(1, 2, 3, 4), "'01:02:03.000004'"),
+    ("timestamp", at(2000, 1, 1), "'2000-01-01'"),
+    ("timestamp", at(1999, 12, 31, 23, 59, 59, 999999), "'1999-12-31 23:59:59.999999'"),
+    ("timestamp", dt.datetime.min, "'0001-01-01 00:00:00'"),
+    ("timestamp", dt.datetime.max, "'9999-12-31 23:59:59.999999'"),
+    ("timestamptz", at(2026, 7, 1, 12, 30, tz=UTC), "'2026-07-01 12:30+00'"),
+    ("timestamptz", at(1, 1, 1, tz=UTC), "'0001-01-01 00:00:00+00'"),
+    ("timestamptz", at(9999, 12, 31, 23, tz=UTC), "'9999-12-31 23:00:00+00'"),
+    ("interval", dt.timedelta(0), "'0'"),
+    ("interval", dt.timedelta(days=3, seconds=7, microseconds=9), "'3d 7.000009s'"),
+    ("interval", dt.timedelta(days=-1), "'-1 day'"),
+    ("interval", dt.timedelta(days=999999999), "'999999999 days'"),
+    ("interval", dt.timedelta(days=-999999999), "'-999999999 days'"),
+]
+
+
+class Stamp(dt.datetime):
+    """A subclass, as libraries have."""
+
+
+SENT: list[Case] = [
+    ("date", at(2024, 2, 29), "'2024-02-29'"),
+    ("date", "infinity", "'infinity'"),
+    ("date", "0044-03-15 BC", "'0044-03-15 BC'"),
+    ("time", "24:00", "'24:00'"),
+    ("timestamp", dt.date(2024, 2, 29), "'2024-02-29'"),
+    ("timestamp", Stamp(2024, 2, 29, 1), "'2024-02-29 01:00'"),
+    ("timestamp", "-infinity", "'-infinity'"),
+    ("timestamptz", at(2026, 7, 1, 12, tz=EAST), "'2026-07-01 12:00+05:30'"),
+    ("timestamptz", at(2026, 7, 1, 12, tz=LONDON_LIKE), "'2026-07-01 12:01:15+00'"),
+    ("timestamptz", dt.datetime.min.replace(tzinfo=EAST), "'0001-01-01 00:00+05:30'"),
+    (
+        "timestamptz",
+        dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-23))),
+        "'10000-01-01 22:59:59.999999+00'",
+    ),
+    ("interval", dt.timedelta(hours=-1), "'-1 hour'"),
+    ("interval", dt.timedelta(days=-2, hours=-1), "'-2 days -1 hour'"),
+    ("interval", dt.timedelta(days=1, seconds=-1), "'23:59:59'"),
+    ("interval", "1 year 2 months", "'14 months'"),
+]
+
+NAIVE, AWARE = at(2026, 1, 2, 3), at(2026, 1, 2, 3, tz=UTC)
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("date", 5, "datetime.date"),
+    ("date", NAIVE, ".date()"),
+    ("date", at(2026, 1, 2, tz=UTC), ".date()"),
+    ("time", NAIVE, "datetime.time"),
+    ("time", dt.time(1, tzinfo=UTC), "timetz"),
+    ("timestamp", AWARE, ".replace(tzinfo=None) or a timestamptz column"),
+    ("timestamp", 1.5, "datetime.datetime"),
+    ("timestamp", dt.time(1), "datetime.datetime"),
+    ("timestamptz", NAIVE, ".replace(tzinfo=datetime.timezone.utc)"),
+    ("timestamptz", dt.date(2026, 1, 2), "aware"),
+    ("timestamptz", 5, "aware"),
+    ("interval", 5, "timedelta"),
+    ("interval", dt.time(1), "timedelta"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+async def test_both_ways(conn: Any, case: Case) -> None:
+    await assert_both_ways(conn, case)
+
+
+@pytest.mark.parametrize("case", SENT, ids=names)
+async def test_sent_leniently(conn: Any, case: Case) -> None:
+    await assert_sent_as(conn, case)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=names)
+def test_refused(case: tuple[str, Any, str]) -> None:
+    assert_refused(*case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_round_trip(case: Case) -> None:
+    assert_same(round_trip(case[0], case[1]), case[1])
+
+
+async def test_utc_whatever_the_session_says(conn: Any) -> None:
+    await conn.execute("set timezone = 'Asia/Kolkata'")
+    value = await conn.fetchval("select '2026-07-01 12:00'::timestamptz")
+    assert_same(value, at(2026, 7, 1, 6, 30, tz=UTC))
+
+
+async def test_every_day_of_the_leap_cycle(conn: Any) -> None:
+    rows = await conn.fetch(
+        "select d, d::text from"
+        " (select date '1999-12-25' + i * 7 as d from generate_series(0, 21000) i) q"
+    )
+    assert len(rows) == 21001
+    for day, text in rows:
+        assert day.isoformat() == text
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("'infinity'::date", "infinity"),
+        ("'-infinity'::date", "-infinity"),
+        ("'10000-01-01'::date", "10000-01-01"),
+        ("'0044-03-15 BC'::date", "0044-03-15 BC"),
+        ("'24:00'::time", "24:00:00"),
+        ("'infinity'::timestamp", "infinity"),
+        ("'10000-01-01 01:02:03.5'::timestamp", "10000-01-01 01:02:03.500000"),
+        ("'-infinity'::timestamptz", "-infinity"),
+        ("'4713-01-01 BC 00:00+00'::timestamptz", "4713-01-01 00:00:00.000000 BC"),
+        ("'infinity'::interval", "infinity"),
+        ("'-infinity'::interval", "-infinity"),
+        ("'100000000 years'::interval", "1200000000 months"),
+    ],
+)
+async def test_what_python_cannot_hold(conn: Any, sql: str, shown: str) -> None:
+    with pytest.raises(DataError) as caught:
+        await conn.fetchval(f"select {sql}")
+    assert f": {shown}" in str(caught.value) or f"of {shown}" in str(caught.value)
+    assert "cast it to text" in str(caught.value)
+    assert await conn.fetchval("select 1") == 1
+
+
+@pytest.mark.parametrize(
+    ("literal", "days", "seconds"),
+    [
+        ("1 month", 30, 0),
+        ("1 year", 365, 0),
+        ("1 year 1 month 1 day 1 hour", 396, 3600),
+        ("-1 year -1 month", -395, 0),
+        ("-13 months 1 day -1 second", -394, -1),
+        ("25:00:00", 1, 3600),
+    ],
+)
+async def test_months_count_30_days_and_years_365(
+    conn: Any, literal: str, days: int, seconds: int
+) -> None:
+    value = await conn.fetchval(f"select '{literal}'::interval")
+    assert_same(value, dt.timedelta(days=days, seconds=seconds))
+
+
+def test_edges_of_the_binary_forms() -> None:
+    for pg_type, form in (("date", "!i"), ("timestamp", "!q"), ("timestamptz", "!q")):
+        bits = struct.calcsize(form) * 8 - 1
+        assert_not_decoded(pg_type, struct.pack(form, 2**bits - 1), ": infinity")
+        assert_not_decoded(pg_type, struct.pack(form, -(2**bits)), ": -infinity")
+        assert_not_decoded(pg_type, struct.pack(form, 2**bits - 2), "cast it to text")
+        assert_not_decoded(pg_type, struct.pack(form, 1 - 2**bits), "cast it to text")
+    for usecs in (-1, 86_400_000_001, 2**63 - 1, -(2**63)):
+        assert_not_decoded("time", struct.pack("!q", usecs), str(usecs))
+    assert_not_decoded("time", struct.pack("!q", 86_400_000_000), "24:00:00")
+    for usecs, days, months in (
+        (2**63 - 1, 2**31 - 1, 2**31 - 2),
+        (-(2**63), -(2**31), 1 - 2**31),
+        (0, 1_000_000_000, 0),
+        (-1, -999_999_999, 0),
+    ):
+        assert_not_decoded("interval", struct.pack("!qii", usecs, days, months))
+
+
+def test_a_zone_that_fails() -> None:
+    class Bad(dt.tzinfo):
+        def utcoffset(self, when: dt.datetime | None) -> dt.timedelta:
+            raise LookupError("no zone data")
+
+    class Vague(dt.tzinfo):
+        def utcoffset(self, when: dt.datetime | None) -> None:
+            return None
+
+    error = assert_refused("timestamptz", at(2026, 1, 1, tz=Vague()))
+    assert "no time zone" in str(error)
+    with pytest.raises(DataError, match="utcoffset") as caught:
+        round_trip("timestamptz", at(2026, 1, 1, tz=Bad()))
+    assert isinstance(caught.value.__cause__, LookupError)

@@ -1,0 +1,207 @@
+"""The table itself, and the sweep of bad bytes and odd values over every row."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import gc
+import random
+import struct
+import sys
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from pgasync import _core
+from pgasync.errors import DataError
+
+TABLE = _core.codec_table()
+SCALARS = [row for row in TABLE if not row[2].endswith("[]")]
+ARRAYS = [row for row in TABLE if row[2].endswith("[]")]
+UTC = dt.timezone.utc
+
+
+def test_order() -> None:
+    assert TABLE == SCALARS + ARRAYS
+    oids = [row[0] for row in SCALARS]
+    assert oids == sorted(oids)
+    assert len({row[0] for row in TABLE}) == len(TABLE)
+
+
+def test_every_row_is_found_by_its_oid() -> None:
+    for oid, _, name, _ in TABLE:
+        with pytest.raises(DataError, match="cannot send"):
+            _core.codec_encode(oid, "\ud800")
+        try:
+            _core.codec_encode(oid, "\ud800")
+        except DataError as error:
+            assert f" as {name}: " in str(error)
+
+
+@pytest.mark.parametrize("oid", [0, 15, 22, 999, 3801, 3803, 2**32 - 1])
+def test_other_oids_are_text(oid: int) -> None:
+    assert _core.codec_decode(oid, b"abc") == "abc"
+
+
+def test_arrays_stand_behind_their_scalars() -> None:
+    assert [row[1] for row in SCALARS if row[1]] == [row[0] for row in ARRAYS]
+    assert [f"{row[2]}[]" for row in SCALARS if row[1]] == [row[2] for row in ARRAYS]
+    assert all(row[1] == 0 and row[3] == -1 for row in ARRAYS)
+
+
+async def test_names_arrays_and_lengths_are_the_servers(conn: Any) -> None:
+    rows = await conn.fetch("select oid, typarray, typlen, typelem from pg_type")
+    types = {row[0]: row for row in rows}
+    for oid, array_oid, name, fixed_len in TABLE:
+        # Pseudo-types aside, the name is one that ::regtype takes.
+        named = await conn.fetchval("select $1::text::regtype::oid", [name])
+        assert named == oid
+        if array_oid:
+            assert types[oid][1] == array_oid
+            assert types[array_oid][3] == oid
+        if fixed_len >= 0:
+            assert types[oid][2] == fixed_len
+
+
+SAMPLES: dict[str, list[Any]] = {
+    "bool": [True],
+    "bytea": [b"", b"abc"],
+    '"char"': ["a"],
+    "int2": [5],
+    "int4": [5],
+    "int8": [5],
+    "oid": [5],
+    "float4": [1.5],
+    "float8": [1.5],
+    "numeric": [Decimal("-12345.678900"), Decimal("1E-100"), Decimal("NaN")],
+    "date": [dt.date(2024, 2, 29)],
+    "time": [dt.time(1, 2, 3)],
+    "timestamp": [dt.datetime(2024, 2, 29)],
+    "timestamptz": [dt.datetime(2024, 2, 29, tzinfo=UTC)],
+    "interval": [dt.timedelta(5, 6, 7)],
+    "uuid": [uuid.UUID(int=77)],
+    "json": [{"a": [1, None]}],
+    "jsonb": [{"a": [1, None]}],
+}
+
+
+def samples(name: str) -> list[Any]:
+    scalars = SAMPLES.get(name.removesuffix("[]"), ["", "héllo"])
+    if not name.endswith("[]"):
+        return scalars
+    return [[], [None, *scalars], [scalars, scalars], [[[scalars]]]]
+
+
+def bad_bytes(name: str, oid: int) -> Iterator[bytes]:
+    """Random bytes, and good ones cut, extended and changed at every place."""
+    dice = random.Random(oid)
+    for _ in range(200):
+        yield dice.randbytes(dice.randrange(48))
+    for _ in range(100):
+        yield struct.pack("!iiI", dice.randrange(7), 0, oid) + dice.randbytes(40)
+    for value in samples(name):
+        good = _core.codec_encode(oid, value)[1]
+        yield good + b"\0"
+        yield good + good
+        for i in range(len(good)):
+            yield good[:i]
+            for byte in (0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)):
+                yield good[:i] + bytes([byte]) + good[i + 1 :]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[2])
+def test_any_bytes_give_a_value_or_data_error(row: tuple[int, int, str, int]) -> None:
+    cases = refused = 0
+    for data in bad_bytes(row[2], row[0]):
+        cases += 1
+        try:
+            _core.codec_decode(row[0], data)
+        except DataError as error:
+            refused += 1
+            assert str(error).startswith("cannot decode "), data
+    assert cases > 300
+    assert refused > 0 or row[2] == "bytea"
+
+
+class Evil:
+    """Everything a codec might ask of a value fails."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("repr")
+
+    __str__ = __index__ = __float__ = __int__ = __len__ = __iter__ = __repr__  # type: ignore[assignment]
+
+
+class EvilZone(dt.tzinfo):
+    def utcoffset(self, when: dt.datetime | None) -> dt.timedelta:
+        raise RuntimeError("utcoffset")
+
+
+class EvilDecimal(Decimal):
+    def adjusted(self) -> int:
+        raise RuntimeError("adjusted")
+
+    def __str__(self) -> str:
+        raise RuntimeError("str")
+
+
+def odd_values() -> list[Any]:
+    circle: list[Any] = [1]
+    circle[0] = circle
+    return [
+        object(), Evil(), Evil, len, ..., NotImplemented, 1, -1, 2**31, 2**70, True,
+        1.5, float("nan"), float("-inf"), 1j, Decimal("NaN"), Decimal("sNaN"),
+        Decimal("1E+99999999"), EvilDecimal(5), "", "x", "\ud800", "a\0", b"", b"x",
+        b"x" * 16, bytearray(b"y"), memoryview(b"zz")[::-1], [], [[]], [None], [1, [2]],
+        [[1], []], [[1], [2, 3]], ["x"], [Evil()], circle, (), ((1,),), {}, {"a": 1},
+        {Evil(): 1}, set(), range(3), dt.date.min, dt.datetime.max, dt.datetime.min,
+        dt.datetime.max.replace(tzinfo=UTC), dt.datetime(2024, 1, 1, tzinfo=EvilZone()),
+        dt.time.max, dt.timedelta.max, dt.timedelta.min, uuid.UUID(int=1),
+        uuid.UUID.__new__(uuid.UUID), Exception("x"), (i for i in range(3)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[2])
+def test_any_value_is_sent_or_data_error(row: tuple[int, int, str, int]) -> None:
+    refused = 0
+    for value in odd_values():
+        try:
+            form, data = _core.codec_encode(row[0], value)
+        except DataError as error:
+            refused += 1
+            assert str(error).startswith("$1: cannot send ")
+            assert " as " in str(error)
+        else:
+            assert form in (0, 1)
+            assert isinstance(data, bytes)
+            if form == 1 and row[3] >= 0:
+                assert len(data) == row[3]
+    assert refused > 5
+
+
+def exercise(row: tuple[int, int, str, int]) -> None:
+    """Good and bad calls, both directions, everything dropped again."""
+    for value in [*samples(row[2]), *odd_values()]:
+        with contextlib.suppress(DataError):
+            form, data = _core.codec_encode(row[0], value)
+            if form == 1:
+                _core.codec_decode(row[0], data)
+            _core.codec_decode(row[0], data[:-1])
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[2])
+def test_nothing_is_leaked(row: tuple[int, int, str, int]) -> None:
+    rounds = (
+        60  # a leak is at least a block a round; the interpreter's own noise is less
+    )
+    for _ in range(20):
+        exercise(row)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(rounds):
+        exercise(row)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < rounds
