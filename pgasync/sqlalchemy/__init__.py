@@ -1,0 +1,1 @@
+"""The SQLAlchemy dialect `postgresql+pgasync`, registered by entry point."""

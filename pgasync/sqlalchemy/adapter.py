@@ -1,0 +1,388 @@
+"""A synchronous face on the C core for SQLAlchemy, which runs in a greenlet.
+
+`await_only` hands an awaitable to the task outside of the greenlet. The core's
+operations are such awaitables, so that a statement takes no coroutine at all: rows
+stay the exact tuples, the description and the count what the core made of them.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+import pgasync
+
+from .. import _core
+from .._core import MODE_RESULT, MultipleStatements
+
+CLOSE_TIMEOUT = 2.0  # s, for a connection that the pool throws away
+FIRST_ROWS = 50  # of a server-side cursor, with its opening
+MORE_ROWS = 250  # at least, with each further trip
+
+_portal_names = (f"sqlalchemy_{n}" for n in itertools.count(1))
+
+
+class _Nothing:
+    """Awaited at once, without a coroutine."""
+
+    def __await__(self) -> Iterator[Any]:
+        return iter(())
+
+
+_NOTHING = _Nothing()
+
+
+class Cursor:
+    """A PEP 249 cursor over rows that have all arrived."""
+
+    server_side = False
+    lastrowid = None
+
+    __slots__ = (
+        "_adapted",
+        "_core",
+        "_position",
+        "_rows",
+        "arraysize",
+        "description",
+        "rowcount",
+    )
+
+    def __init__(self, adapted: "Connection") -> None:
+        self._adapted = adapted
+        self._core = adapted._core
+        self._rows: Sequence[Any] = ()
+        self._position = 0
+        self.arraysize = 1
+        self.description: Any = None
+        self.rowcount = -1
+
+    def execute(self, operation: str, parameters: Any = None) -> None:
+        """Runs a statement and takes all of its rows."""
+        try:
+            result = await_only(
+                self._core.execute(operation, parameters, MODE_RESULT, False)
+            )
+        except MultipleStatements:
+            script = self._adapted._connection._script(operation, None)
+            result = await_only(script)[-1]
+        self.description = result.description
+        self.rowcount = result.rowcount
+        self._rows = result.rows or ()
+        self._position = 0
+
+    def executemany(self, operation: str, seq_of_parameters: Sequence[Any]) -> None:
+        """Runs a statement for every set of parameters in one flight."""
+        result = await_only(self._core.executemany(operation, seq_of_parameters))
+        self.description = None
+        self.rowcount = result.rowcount
+        self._rows = ()
+        self._position = 0
+
+    def fetchone(self) -> Any:
+        """The next row, None behind the last."""
+        position = self._position
+        if position < len(self._rows):
+            self._position = position + 1
+            return self._rows[position]
+        return None
+
+    def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """The next `size` rows, fewer at the end."""
+        start = self._position
+        end = start + (self.arraysize if size is None else size)
+        rows = self._rows[start:end]
+        self._position = start + len(rows)
+        return rows
+
+    def fetchall(self) -> Sequence[Any]:
+        """The rows not yet fetched."""
+        rows, start = self._rows, self._position
+        self._rows = ()
+        self._position = 0
+        return rows[start:] if start else rows
+
+    def __iter__(self) -> Iterator[Any]:
+        while (row := self.fetchone()) is not None:
+            yield row
+
+    def setinputsizes(self, *sizes: Any) -> None:
+        """Nothing: the server says what the types are."""
+
+    def nextset(self) -> None:
+        """There is one result set."""
+
+    def close(self) -> None:
+        """Drops the rows. Needs no greenlet."""
+        self._rows = ()
+
+    def _async_soft_close(self) -> _Nothing:
+        return _NOTHING
+
+    def __enter__(self) -> "Cursor":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ServerSideCursor(Cursor):
+    """A portal: its rows are fetched as they are asked for.
+
+    A portal lives as long as its transaction; in autocommit the cursor opens one
+    of its own and ends it when it is closed.
+    """
+
+    server_side = True
+
+    __slots__ = ("_more", "_name", "_own_transaction", "_statement")
+
+    def __init__(self, adapted: "Connection") -> None:
+        super().__init__(adapted)
+        self._name: str | None = None
+        self._statement: Any = None
+        self._more = False
+        self._own_transaction = False
+
+    def execute(self, operation: str, parameters: Any = None) -> None:
+        """Opens the portal, with its first rows."""
+        core = self._core
+        if core.autocommit and not core.in_transaction:
+            core.begin("BEGIN")
+            self._own_transaction = True
+        name = next(_portal_names)
+        result = await_only(
+            core.open_portal(name, operation, parameters, FIRST_ROWS, False)
+        )
+        self._name = name
+        self._statement = result.statement
+        self._more = result.suspended
+        self.description = result.description
+        self.rowcount = -1
+        self._rows = result.rows or ()
+        self._position = 0
+
+    def executemany(self, operation: str, seq_of_parameters: Sequence[Any]) -> None:
+        """A portal has one set of parameters."""
+        raise pgasync.NotSupportedError("a server-side cursor has no executemany()")
+
+    def _fetch(self, at_least: int) -> None:
+        """More rows behind those that are left; 0: all of them."""
+        if not self._more or self._name is None:
+            return
+        limit = max(at_least, MORE_ROWS) if at_least else 0
+        result = await_only(
+            self._core.fetch_portal(self._name, self._statement, limit, False)
+        )
+        self._more = result.suspended
+        left = self._rows[self._position :]
+        self._rows = [*left, *(result.rows or ())]
+        self._position = 0
+
+    def fetchone(self) -> Any:
+        """The next row, None behind the last."""
+        if self._position >= len(self._rows):
+            self._fetch(1)
+        return super().fetchone()
+
+    def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """The next `size` rows, fewer at the end."""
+        wanted = self.arraysize if size is None else size
+        missing = wanted - (len(self._rows) - self._position)
+        if missing > 0:
+            self._fetch(missing)
+        return super().fetchmany(wanted)
+
+    def fetchall(self) -> Sequence[Any]:
+        """The rows not yet fetched."""
+        self._fetch(0)
+        return super().fetchall()
+
+    def close(self) -> None:
+        """Closes the portal, where there is a greenlet to do it in."""
+        name, self._name = self._name, None
+        own, self._own_transaction = self._own_transaction, False
+        super().close()
+        core = self._core
+        if core.closed or not in_greenlet():
+            return
+        if own:
+            await_only(core.commit() if name is not None else core.rollback())
+        elif name is not None and self._more and core.transaction_status == "T":
+            await_only(core.close_portal(name))
+        self._more = False
+
+
+class Connection(AdaptedConnection):
+    """What SQLAlchemy takes for a DBAPI connection."""
+
+    __slots__ = ("_core", "_deferrable", "_isolation", "_readonly", "dbapi")
+
+    _connection: pgasync.Connection  # the user's view: driver_connection
+
+    def __init__(self, dbapi: "DBAPI", connection: pgasync.Connection) -> None:
+        self.dbapi = dbapi
+        self._connection = connection
+        self._core: _core.Connection = connection._core
+        self._isolation: str | None = None
+        self._readonly = False
+        self._deferrable = False
+
+    def cursor(self, server_side: bool = False) -> Cursor:
+        """A cursor; `server_side` streams."""
+        return ServerSideCursor(self) if server_side else Cursor(self)
+
+    def execute(self, operation: str, parameters: Any = None) -> Cursor:
+        """A cursor that has run the statement."""
+        cursor = self.cursor()
+        cursor.execute(operation, parameters)
+        return cursor
+
+    def commit(self) -> None:
+        """Commits; nothing is sent when no transaction was begun."""
+        if self._core.in_transaction:
+            await_only(self._core.commit())
+
+    def rollback(self) -> None:
+        """Rolls back; nothing is sent when no transaction was begun."""
+        if self._core.in_transaction:
+            await_only(self._core.rollback())
+
+    def ping(self) -> None:
+        """One empty message: no transaction, no statement."""
+        await_only(self._core.query(""))
+
+    def run_outside(self, sql: str) -> None:
+        """Runs `sql` (no parameters) outside of any transaction."""
+        self.rollback()
+        await_only(self._core.query(sql))
+
+    def close(self) -> None:
+        """Ends the session."""
+        await_only(self._connection.close())
+
+    def terminate(self) -> None:
+        """Ends the session of a connection that the pool throws away, also from
+        where there is no greenlet and no loop."""
+        if not in_greenlet() or self._core.closed:
+            self._connection.terminate()
+            return
+        try:
+            await_only(
+                asyncio.shield(
+                    asyncio.ensure_future(self._connection.close(timeout=CLOSE_TIMEOUT))
+                )
+            )
+        except asyncio.CancelledError:
+            self._connection.terminate()
+            raise
+        except (pgasync.Error, OSError, TimeoutError):
+            self._connection.terminate()
+
+    # ------------------------------------------------- how transactions begin
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over."""
+        return self._core.closed
+
+    def is_closed(self) -> bool:
+        """The same, as a method."""
+        return self._core.closed
+
+    @property
+    def autocommit(self) -> bool:
+        """Whether each statement is a transaction."""
+        return self._core.autocommit
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self._core.autocommit = value
+
+    def set_isolation_level(self, level: str | None) -> None:
+        """Of the transactions from now on. None: the server's default."""
+        self.rollback()
+        self._core.autocommit = level == "AUTOCOMMIT"
+        self._isolation = None if level == "AUTOCOMMIT" else level
+        self._set_begin()
+
+    @property
+    def readonly(self) -> bool:
+        """Whether transactions begin READ ONLY."""
+        return self._readonly
+
+    @readonly.setter
+    def readonly(self, value: bool) -> None:
+        self._readonly = value
+        self._set_begin()
+
+    @property
+    def deferrable(self) -> bool:
+        """Whether transactions begin DEFERRABLE."""
+        return self._deferrable
+
+    @deferrable.setter
+    def deferrable(self, value: bool) -> None:
+        self._deferrable = value
+        self._set_begin()
+
+    def _set_begin(self) -> None:
+        words = ["BEGIN"]
+        if self._isolation is not None:
+            words.append(f"ISOLATION LEVEL {self._isolation}")
+        if self._readonly:
+            words.append("READ ONLY")
+        if self._deferrable:
+            words.append("DEFERRABLE")
+        self._core.begin_sql = " ".join(words)
+
+
+class DBAPI:
+    """What SQLAlchemy takes for a PEP 249 module: pgasync's own names, and a
+    connect() for the greenlet."""
+
+    apilevel = pgasync.apilevel
+    threadsafety = pgasync.threadsafety
+    paramstyle = pgasync.paramstyle
+    driver = pgasync
+    version = pgasync.__version__
+
+    Warning = pgasync.Warning
+    Error = pgasync.Error
+    InterfaceError = pgasync.InterfaceError
+    DatabaseError = pgasync.DatabaseError
+    DataError = pgasync.DataError
+    OperationalError = pgasync.OperationalError
+    IntegrityError = pgasync.IntegrityError
+    InternalError = pgasync.InternalError
+    ProgrammingError = pgasync.ProgrammingError
+    NotSupportedError = pgasync.NotSupportedError
+    STRING = pgasync.STRING
+    BINARY = pgasync.BINARY
+    NUMBER = pgasync.NUMBER
+    DATETIME = pgasync.DATETIME
+    ROWID = pgasync.ROWID
+    Binary = staticmethod(pgasync.Binary)
+
+    def connect(self, *args: Any, **keywords: Any) -> Connection:
+        """pgasync.connect()'s keywords, and those of SQLAlchemy and asyncpg:
+        async_creator_fn, prepared_statement_cache_size and
+        prepared_statement_name_func (statements are named by a hash of their
+        text, which meets its purpose: no two connections disagree)."""
+        creator = keywords.pop("async_creator_fn", pgasync.connect)
+        keywords.pop("prepared_statement_name_func", None)
+        with contextlib.suppress(KeyError):
+            size = keywords.pop("prepared_statement_cache_size")
+            keywords.setdefault("statement_cache_size", size)
+        return Connection(self, await_only(creator(*args, **keywords)))

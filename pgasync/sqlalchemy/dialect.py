@@ -1,0 +1,194 @@
+"""The dialect class: what SQLAlchemy asks of `postgresql+pgasync`."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from sqlalchemy import pool, util
+from sqlalchemy.dialects.postgresql.base import (
+    PGCompiler,
+    PGDialect,
+    PGExecutionContext,
+    PGIdentifierPreparer,
+)
+from sqlalchemy.engine import URL
+
+import pgasync
+
+from .adapter import DBAPI, Connection, Cursor
+from .types import COLSPECS
+
+ISOLATION_LEVELS = (
+    "AUTOCOMMIT",
+    "READ COMMITTED",
+    "READ UNCOMMITTED",
+    "REPEATABLE READ",
+    "SERIALIZABLE",
+)
+# The server says good-bye: admin_shutdown, crash_shutdown, cannot_connect_now,
+# database_dropped, idle_session_timeout.
+GOODBYES = frozenset(("57P01", "57P02", "57P03", "57P04", "57P05"))
+
+
+class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
+    """Server-side cursors are portals."""
+
+    def create_server_side_cursor(self) -> Cursor:
+        adapted: Connection = self._dbapi_connection  # type: ignore[assignment]
+        return adapted.cursor(server_side=True)
+
+
+class PGDialect_pgasync(PGDialect):  # noqa: N801
+    """`create_async_engine("postgresql+pgasync://user@host/database")`.
+
+    The URL's query and `connect_args` take every keyword of pgasync.connect().
+    """
+
+    driver = "pgasync"
+    is_async = True
+    supports_statement_cache = True
+    supports_server_side_cursors = True
+    supports_sane_multi_rowcount = True
+    has_terminate = True
+    default_paramstyle = "numeric_dollar"
+    supports_native_json_deserialization = True
+    dialect_injects_custom_json_deserializer = True
+
+    execution_ctx_cls = PGExecutionContext_pgasync
+    statement_compiler = PGCompiler
+    preparer = PGIdentifierPreparer
+    colspecs: ClassVar[dict[Any, Any]] = {  # type: ignore[misc]
+        **PGDialect.colspecs,
+        **COLSPECS,
+    }
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        return DBAPI()
+
+    @classmethod
+    def get_pool_class(cls, url: URL) -> type[pool.Pool]:
+        return pool.AsyncAdaptedQueuePool
+
+    def retrieve_dbapi_version(self, dbapi: Any) -> Any:
+        """Of the driver; asked for by SQLAlchemy 2.1."""
+        return util.parse_version_string(dbapi.driver.__version__)
+
+    def get_driver_connection(self, connection: Any) -> pgasync.Connection:
+        driver: pgasync.Connection = connection._connection
+        return driver
+
+    # ---------------------------------------------------------- connecting
+
+    def create_connect_args(self, url: URL) -> tuple[Sequence[str], dict[str, Any]]:
+        arguments = url.translate_connect_args(username="user", database="dbname")
+        arguments.update(url.query)
+        hosts, ports = self._split_multihost_from_url(url)
+        if hosts:
+            arguments["host"] = ",".join(hosts)
+            if any(ports or ()):
+                arguments["port"] = ",".join(str(port or 5432) for port in ports or ())
+        return [], arguments
+
+    def on_connect(self) -> Callable[[Any], None] | None:
+        chained = super().on_connect()
+        deserializer = self._json_deserializer
+
+        def connected(connection: Connection) -> None:
+            if deserializer is not None:
+                connection._core.json_loads = deserializer
+            if chained is not None:
+                chained(connection)
+
+        return connected
+
+    def _get_server_version_info(self, connection: Any) -> tuple[int, ...]:
+        """From what the server reported at its start, without a query."""
+        reported = self._parameters(connection).get("server_version", "")
+        match = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", reported)
+        if match is None:
+            version: tuple[int, ...] = super()._get_server_version_info(connection)
+            return version
+        return tuple(int(part) for part in match.groups() if part is not None)
+
+    def _set_backslash_escapes(self, connection: Any) -> None:
+        reported = self._parameters(connection).get("standard_conforming_strings")
+        self._backslash_escapes = reported == "off"
+
+    def _parameters(self, connection: Any) -> dict[str, str]:
+        core = connection.connection.dbapi_connection._core
+        parameters: dict[str, str] = core.parameters
+        return parameters
+
+    # -------------------------------------------------- transactions, health
+
+    def get_isolation_level_values(self, dbapi_connection: Any) -> Any:
+        return ISOLATION_LEVELS
+
+    def set_isolation_level(self, dbapi_connection: Any, level: Any) -> None:
+        dbapi_connection.set_isolation_level(level)
+
+    def detect_autocommit_setting(self, dbapi_connection: Any) -> bool:
+        return bool(dbapi_connection.autocommit)
+
+    def set_readonly(self, connection: Any, value: Any) -> None:
+        connection.readonly = value
+
+    def get_readonly(self, connection: Any) -> bool:
+        return bool(connection.readonly)
+
+    def set_deferrable(self, connection: Any, value: Any) -> None:
+        connection.deferrable = value
+
+    def get_deferrable(self, connection: Any) -> bool:
+        return bool(connection.deferrable)
+
+    def do_ping(self, dbapi_connection: Any) -> bool:
+        dbapi_connection.ping()
+        return True
+
+    def do_terminate(self, dbapi_connection: Any) -> None:
+        dbapi_connection.terminate()
+
+    def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
+        if isinstance(e, pgasync.ConnectionLost):
+            return True
+        if connection is not None and connection.is_closed():
+            return True
+        sqlstate = getattr(e, "sqlstate", None) or ""
+        return sqlstate in GOODBYES or sqlstate.startswith("08")
+
+    # PREPARE TRANSACTION ends the transaction; what follows it runs outside of one.
+
+    def do_rollback_twophase(
+        self,
+        connection: Any,
+        xid: Any,
+        is_prepared: bool = True,
+        recover: bool = False,
+    ) -> None:
+        self._end_twophase(connection, "ROLLBACK", xid, is_prepared)
+
+    def do_commit_twophase(
+        self,
+        connection: Any,
+        xid: Any,
+        is_prepared: bool = True,
+        recover: bool = False,
+    ) -> None:
+        self._end_twophase(connection, "COMMIT", xid, is_prepared)
+
+    def _end_twophase(
+        self, connection: Any, verb: str, xid: str, is_prepared: bool
+    ) -> None:
+        adapted: Connection = connection.connection.dbapi_connection
+        if is_prepared:
+            quoted = xid.replace("'", "''")
+            adapted.run_outside(f"{verb} PREPARED '{quoted}'")
+        elif verb == "COMMIT":
+            adapted.commit()
+        else:
+            adapted.rollback()
+
+
+dialect = PGDialect_pgasync

@@ -1,0 +1,224 @@
+"""SQLAlchemy types as this driver takes them.
+
+`render_bind_cast` writes the type behind a parameter (`$1::INTEGER`), so that the
+server does not have to guess it. Values that the driver delivers as they should be
+have no processor in Python.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import exc, types
+from sqlalchemy.dialects.postgresql import (
+    ARRAY,
+    BYTEA,
+    CITEXT,
+    ENUM,
+    INTERVAL,
+    JSON,
+    JSONB,
+    OID,
+    REGCLASS,
+    REGCONFIG,
+)
+from sqlalchemy.dialects.postgresql.json import JSONPathType
+from sqlalchemy.engine import processors
+from sqlalchemy.types import Enum as AnyEnum
+
+Processor = Callable[[Any], Any]
+
+# Type OIDs, with those of their arrays.
+FLOATS = frozenset((700, 701, 1021, 1022))
+DECIMALS = frozenset((1700, 1231))
+INTEGERS = frozenset((20, 21, 23, 26, 1005, 1007, 1016, 1028))
+
+
+class PgString(types.String):
+    render_bind_cast = True
+
+
+class PgChar(types.CHAR):
+    render_bind_cast = True
+
+
+class PgRegConfig(REGCONFIG):
+    render_bind_cast = True
+
+
+class PgRegClass(REGCLASS):
+    render_bind_cast = True
+
+
+class PgOid(OID):
+    render_bind_cast = True
+
+
+class PgTime(types.Time):
+    render_bind_cast = True
+
+
+class PgDate(types.Date):
+    render_bind_cast = True
+
+
+class PgDateTime(types.DateTime):
+    render_bind_cast = True
+
+
+class PgBoolean(types.Boolean):
+    render_bind_cast = True
+
+
+class PgInteger(types.Integer):
+    render_bind_cast = True
+
+
+class PgSmallInteger(types.SmallInteger):
+    render_bind_cast = True
+
+
+class PgBigInteger(types.BigInteger):
+    render_bind_cast = True
+
+
+class PgEnum(ENUM):
+    render_bind_cast = True
+
+
+class PgInterval(INTERVAL):
+    render_bind_cast = True
+
+    @classmethod
+    def adapt_emulated_to_native(
+        cls, interval: types.Interval, **keywords: Any
+    ) -> "PgInterval":
+        return cls(precision=interval.second_precision)
+
+
+class PgBytea(BYTEA):
+    render_bind_cast = True
+
+    def bind_processor(self, dialect: Any) -> None:
+        return None
+
+    def result_processor(self, dialect: Any, coltype: Any) -> None:
+        return None
+
+
+class _Number:
+    """numeric comes as Decimal, float8 as float: only the other way round needs a
+    processor."""
+
+    render_bind_cast = True
+    asdecimal: bool
+    _effective_decimal_return_scale: int
+
+    def bind_processor(self, dialect: Any) -> None:
+        return None
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Processor | None:
+        exact = coltype in DECIMALS or coltype in INTEGERS
+        if not exact and coltype not in FLOATS:
+            raise exc.InvalidRequestError(f"unknown numeric type: OID {coltype}")
+        if self.asdecimal and not exact:
+            return processors.to_decimal_processor_factory(
+                Decimal, self._effective_decimal_return_scale
+            )
+        if exact and not self.asdecimal:
+            return processors.to_float
+        return None
+
+
+class PgNumeric(_Number, types.Numeric):  # type: ignore[type-arg,misc]
+    pass
+
+
+class PgFloat(_Number, types.Float):  # type: ignore[type-arg,misc]
+    pass
+
+
+class PgArray(ARRAY[Any]):
+    render_bind_cast = True
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Any:
+        """None where the driver's list is what is wanted: no copy."""
+        item = self.item_type
+        plain = not self.as_tuple and not isinstance(item, AnyEnum)
+        if plain and (
+            item.dialect_impl(dialect).result_processor(dialect, coltype) is None
+        ):
+            return None
+        return super().result_processor(dialect, coltype)
+
+
+class _DecodedJson:
+    """The driver has called the deserializer."""
+
+    def result_processor(self, dialect: Any, coltype: Any) -> None:
+        return None
+
+
+class PgJson(_DecodedJson, JSON):
+    pass
+
+
+class PgJsonb(_DecodedJson, JSONB):
+    pass
+
+
+class PgJsonIndex(types.JSON.JSONIndexType):
+    pass
+
+
+class PgJsonIntIndex(types.JSON.JSONIntIndexType):
+    __visit_name__ = "json_int_index"
+    render_bind_cast = True
+
+
+class PgJsonStrIndex(types.JSON.JSONStrIndexType):
+    __visit_name__ = "json_str_index"
+    render_bind_cast = True
+
+
+class PgJsonPath(JSONPathType):
+    def bind_processor(self, dialect: Any) -> Processor:
+        """A path goes as text[]; a str is a path already."""
+
+        def process(value: Any) -> Any:
+            if isinstance(value, str):
+                return value
+            return [str(part) for part in value or ()]
+
+        return process
+
+
+COLSPECS: dict[Any, Any] = {
+    types.String: PgString,
+    types.CHAR: PgChar,
+    CITEXT: CITEXT,
+    REGCONFIG: PgRegConfig,
+    REGCLASS: PgRegClass,
+    OID: PgOid,
+    types.Time: PgTime,
+    types.Date: PgDate,
+    types.DateTime: PgDateTime,
+    types.Boolean: PgBoolean,
+    types.Integer: PgInteger,
+    types.SmallInteger: PgSmallInteger,
+    types.BigInteger: PgBigInteger,
+    types.Numeric: PgNumeric,
+    types.Float: PgFloat,
+    types.Enum: PgEnum,
+    types.Interval: PgInterval,
+    INTERVAL: PgInterval,
+    types.LargeBinary: PgBytea,
+    types.ARRAY: PgArray,
+    types.JSON: PgJson,
+    JSON: PgJson,
+    JSONB: PgJsonb,
+    types.JSON.JSONIndexType: PgJsonIndex,
+    types.JSON.JSONIntIndexType: PgJsonIntIndex,
+    types.JSON.JSONStrIndexType: PgJsonStrIndex,
+    types.JSON.JSONPathType: PgJsonPath,
+}
