@@ -3,7 +3,7 @@
 Public as `pgasync.errors`, where the classes per SQLSTATE are too.
 """
 
-# ruff: noqa: A001, N818
+# ruff: noqa: A001
 
 import unicodedata
 from typing import Any

@@ -31,6 +31,7 @@ RUNNER = "_function_scoped_runner"  # pytest-asyncio's, holding the loop of a te
 FD_FOLDER = Path("/proc/self/fd")
 CLOSE_TIMEOUT_S = 10
 GRACE_S = 0.2
+TEST_LIMIT_S = 180  # then an async test is cancelled; pyproject.toml bounds the others
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -130,7 +131,14 @@ def no_task_left(
         yield
         return
     loop = request.getfixturevalue(RUNNER).get_loop()
+
+    def give_up() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel(f"no end of the test after {TEST_LIMIT_S} s")
+
+    limit = loop.call_later(TEST_LIMIT_S, give_up)
     yield
+    limit.cancel()
     left = set() if loop.is_closed() else asyncio.all_tasks(loop)
     if left:  # those that are about to end are no leak
         _, left = loop.run_until_complete(asyncio.wait(left, timeout=GRACE_S))

@@ -322,7 +322,7 @@ def test_pickle_of_every_class(protocol):
             for number, name in enumerate(attribute_names()):
                 setattr(error, name, f"{name} {number}")
             error.position = 3
-        copy = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
+        copy = pickle.loads(pickle.dumps(error, protocol))
         assert type(copy) is cls
         assert copy.args == ("text",)
         assert copy.__dict__ == error.__dict__
@@ -339,7 +339,7 @@ def attribute_names() -> list[str]:
 
 def test_pickle_of_a_real_one():
     error = errors.from_fields(FIELDS, "insert into acc values (1)", "failed")
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)
     assert copy.__dict__ == error.__dict__
     assert copy.constraint_name == "acc_pkey"

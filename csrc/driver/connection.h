@@ -114,6 +114,10 @@ int conn_submit(struct connection *conn, struct operation *op);
 /* Second flight of an operation whose statement has been described. -1 with an exception. */
 int conn_encode_execution(struct connection *conn, struct operation *op);
 
+/* The whole of an operation once more: its statement had become stale, and nothing
+ * has run. -1 with an exception. */
+int conn_encode_again(struct connection *conn, struct operation *op);
+
 /* Sends deferred operations as far as nothing is in their way. */
 void conn_start_deferred(struct connection *conn);
 

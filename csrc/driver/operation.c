@@ -136,7 +136,7 @@ static PySendResult
 op_step(struct operation *op, PyObject **result)
 {
     if (!op->done) {
-        if (op->blocking) {
+        if (op->blocking || op->callback != NULL) {
             PyErr_SetString(PyExc_RuntimeError, "an Operation is awaited by one task at a time");
             *result = NULL;
             return PYGEN_ERROR;

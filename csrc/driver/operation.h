@@ -43,6 +43,8 @@ struct operation {
     bool done;       /* for whoever awaits it */
     bool abandoned;  /* given up while in flight: drained, its results dropped */
     bool failed;     /* an ErrorResponse came for it */
+    bool stale;      /* because its statement had become stale */
+    bool retried;    /* it has been sent a second time for that */
     bool cancelled;
     bool named_rows;
     bool suspended;

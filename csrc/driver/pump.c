@@ -132,6 +132,7 @@ conn_drop_stale(struct connection *conn, struct operation *op, PyObject *fields)
     bool stale = field_is(fields, "C", "0A000") && field_is(fields, "R", "RevalidateCachedQuery");
     if (unknown || stale) {
         stmtcache_drop(&conn->cache, op->stmt, stale);
+        op->stale = true;
     }
 }
 
@@ -152,6 +153,12 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
             op_set_error(op, errors_from_fields(conn->st, fields, NULL, OUTCOME_NOT_SENT));
         }
         conn_fail(conn, WIRE_OK, "the server ended the session", 0);
+        Py_DECREF(fields);
+        return;
+    }
+    if (op->failed) {
+        /* After an error the server skips to the Sync: there cannot be another. */
+        conn_fail(conn, WIRE_ERR_PROTOCOL, "a second error came for one request", 0);
         Py_DECREF(fields);
         return;
     }
@@ -266,10 +273,32 @@ conn_idle(struct connection *conn)
     }
 }
 
+/* A statement that the server has forgotten, or whose plan is stale, has not run.
+ * Outside of a transaction, with nobody behind it, it is prepared again and sent
+ * once more. True: it is under way. */
+static bool
+conn_retry_stale(struct connection *conn, struct operation *op)
+{
+    if (!op->stale || op->retried || op->abandoned || op->sql == NULL || conn->in_flight != 1 ||
+        conn->session.transaction_status != 'I' || op->kind == OP_PORTAL_FETCH) {
+        return false;
+    }
+    conn->begun = false;
+    if (conn_encode_again(conn, op) < 0) {
+        op_set_error(op, errors_take());
+        return false;
+    }
+    conn_flush(conn);
+    return true;
+}
+
 static void
 conn_on_ready(struct connection *conn, struct operation *op)
 {
     if (op->phase == OP_DESCRIBING && conn_described(conn, op)) {
+        return;
+    }
+    if (op->stale && conn_retry_stale(conn, op)) {
         return;
     }
     if (op->kind == OP_STARTUP) {
@@ -331,6 +360,9 @@ conn_on_parameter(struct connection *conn, const struct wire_parameter *paramete
                  (int)(parameter->value.len < 40 ? parameter->value.len : 40),
                  (const char *)parameter->value.ptr);
         conn_fail(conn, WIRE_ERR_PROTOCOL, text, 0);
+    }
+    else if (PyDict_GET_SIZE(conn->parameters) > WIRE_PARAMETERS_MAX) {
+        conn_fail(conn, WIRE_ERR_LIMIT, "the server reports too many parameters", 0);
     }
     else if (conn->started) {
         conn_tell(conn, conn->st->name_parameter, PyTuple_Pack(2, name, value));
@@ -430,6 +462,10 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         op_set_tag(op, event->body);
         break;
     case WIRE_EV_SUSPENDED:
+        if (op->rows_max == 0) {
+            conn_fail(conn, WIRE_ERR_PROTOCOL, "a portal was suspended without a row limit", 0);
+            break;
+        }
         op->suspended = true;
         break;
     case WIRE_EV_READY:

@@ -68,11 +68,16 @@ request_put_closes(struct connection *conn, struct plan *plan)
     }
 }
 
+static bool
+op_runs_statement(enum op_kind kind)
+{
+    return kind == OP_EXECUTE || kind == OP_MANY || kind == OP_PREPARE || kind == OP_PORTAL_OPEN;
+}
+
 static PyObject *
 request_begin_borrow(struct connection *conn, enum op_kind kind)
 {
-    bool statement = kind == OP_EXECUTE || kind == OP_MANY || kind == OP_PORTAL_OPEN;
-    if (conn->begun || !statement) {
+    if (conn->begun || kind == OP_PREPARE) {
         return NULL;
     }
     if (conn->begin_due != NULL) {
@@ -277,11 +282,8 @@ request_find_statement(struct connection *conn, struct operation *op)
 static int
 request_put_statement(struct connection *conn, struct operation *op, struct plan *plan)
 {
-    if (op->phase == OP_DEFERRED) {
-        request_find_statement(conn, op);
-        if (op->stmt == NULL) {
-            return request_put_description(conn, op, plan) < 0 ? -1 : OP_DESCRIBING;
-        }
+    if (op->phase == OP_DEFERRED && op->stmt == NULL) {
+        return request_put_description(conn, op, plan) < 0 ? -1 : OP_DESCRIBING;
     }
     if (op->kind == OP_PREPARE) {
         return OP_DEFERRED; /* known already: nothing to send */
@@ -410,10 +412,10 @@ conn_encode(struct connection *conn, struct operation *op)
 {
     struct plan plan = {0};
     size_t mark = wire_buffer_mark(&conn->out);
-    bool simple = op->kind == OP_QUERY || op->kind == OP_COMMIT || op->kind == OP_ROLLBACK;
     conn->encoding = true;
     int phase = 0;
-    if (!simple && op->phase == OP_DEFERRED && op->kind != OP_PORTAL_FETCH) {
+    if (op->phase == OP_DEFERRED && op_runs_statement(op->kind)) {
+        request_find_statement(conn, op); /* may find it too old, and have it closed */
         request_put_closes(conn, &plan);
         phase = request_put_begin(conn, op->kind, &plan);
     }
@@ -445,6 +447,20 @@ conn_encode(struct connection *conn, struct operation *op)
 int
 conn_encode_execution(struct connection *conn, struct operation *op)
 {
+    return conn_encode(conn, op) < 0 ? -1 : 0;
+}
+
+int
+conn_encode_again(struct connection *conn, struct operation *op)
+{
+    Py_CLEAR(op->stmt);
+    Py_CLEAR(op->error);
+    Py_CLEAR(op->rows);
+    op->phase = OP_DEFERRED;
+    op->failed = false;
+    op->stale = false;
+    op->retried = true;
+    op->tag_len = 0;
     return conn_encode(conn, op) < 0 ? -1 : 0;
 }
 

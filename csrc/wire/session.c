@@ -129,8 +129,10 @@ take_parameter(struct wire_session *s, const struct wire_frame *frame, struct wi
     if (!wire_parse_parameter_status(frame->body, &event->u.parameter)) {
         return malformed(s, frame->tag);
     }
+    /* Later on one name may be reported again and again: by a function with a SET
+     * clause, called for every row, on servers before 14. */
     s->parameters += 1;
-    if (s->parameters > WIRE_PARAMETERS_MAX) {
+    if (s->phase == WIRE_PHASE_BOOT && s->parameters > WIRE_PARAMETERS_MAX) {
         return wire_error_set(&s->error, WIRE_ERR_LIMIT,
                               "more than %d ParameterStatus messages in a row",
                               WIRE_PARAMETERS_MAX);

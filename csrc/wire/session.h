@@ -82,7 +82,7 @@ struct wire_session {
     enum wire_phase phase;
     char transaction_status; /* of the last ReadyForQuery; 'I' before */
     uint8_t substate;        /* inside the head step; private to session.c */
-    unsigned parameters;     /* ParameterStatus messages since the last READY, bounded */
+    unsigned parameters;     /* ParameterStatus messages since the last READY; bounded in BOOT */
     unsigned allow;          /* WIRE_ALLOW_ mask */
     uint32_t auth_started;   /* the method under way, an AUTH code, or 0 */
     bool auth_finished;      /* that method has come to its end */

@@ -192,16 +192,18 @@ def exercise(row: tuple[int, int, str, int]) -> None:
             _core.codec_decode(row[0], data[:-1])
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[2])
-def test_nothing_is_leaked(row: tuple[int, int, str, int]) -> None:
-    rounds = (
-        60  # a leak is at least a block a round; the interpreter's own noise is less
-    )
-    for _ in range(20):
-        exercise(row)
+def growth(row: tuple[int, int, str, int], rounds: int) -> int:
+    """Memory blocks that `rounds` of exercise leave behind."""
     gc.collect()
     before = sys.getallocatedblocks()
     for _ in range(rounds):
         exercise(row)
     gc.collect()
-    assert sys.getallocatedblocks() - before < rounds
+    return sys.getallocatedblocks() - before
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[2])
+def test_nothing_is_leaked(row: tuple[int, int, str, int]) -> None:
+    # A leak is at least a block a round, for ever; the interpreter's own free lists
+    # and caches grow like that at first, and then settle.
+    assert any(growth(row, 40) < 20 for _ in range(50))

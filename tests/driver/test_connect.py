@@ -263,14 +263,18 @@ async def test_passwords(hba_server: Any, user: str, password: Any) -> None:
 
 
 @pytest.mark.parametrize("user", ["scram_user", "md5_user", "password_user"])
-async def test_wrong_password(hba_server: Any, user: str) -> None:
+async def test_wrong_password(
+    hba_server: Any, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGPASSWORD", raising=False)
     dsn = hba_server.tcp_dsn_for(user=user)
     with pytest.raises(errors.InvalidPassword) as caught:
         await pgasync.connect(dsn, password="wr0ng")
     assert "wr0ng" not in str(caught.value)
     assert caught.value.sqlstate == "28P01"
+    without = hba_server.tcp_dsn_for(user=user, password="")
     with pytest.raises(pgasync.ConnectError, match="password"):
-        await pgasync.connect(dsn)
+        await pgasync.connect(without)
 
 
 async def test_password_callables(hba_server: Any) -> None:

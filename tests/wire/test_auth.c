@@ -1,6 +1,7 @@
 /* auth.c and scram.c: published vectors, and every refusal that auth.h lists. */
 #include "auth.h"
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -536,6 +537,69 @@ test_final_twice(void)
     bench_clear(&b);
 }
 
+/* A failed allocation, at each buffer in turn. */
+static void
+test_memory(void)
+{
+    static const uint8_t nonce[18] = {0};
+    static const uint8_t key[WIRE_SCRAM_KEY_LEN] = {0};
+    struct bench b;
+    bench_init(&b);
+    b.scram.client_first_bare.failed = WIRE_ERR_MEMORY;
+    CHECK_INT(wire_scram_first(&b.scram, nonce, &b.out, &b.error), WIRE_ERR_MEMORY);
+    CHECK_INT(wire_buffer_size(&b.out), 0);
+    bench_clear(&b);
+    bench_init(&b);
+    b.out.failed = WIRE_ERR_LIMIT;
+    CHECK_INT(wire_scram_first(&b.scram, nonce, &b.out, &b.error), WIRE_ERR_LIMIT);
+    bench_clear(&b);
+    bench_first(&b);
+    b.scram.salt.failed = WIRE_ERR_MEMORY;
+    CHECK_INT(feed(&b, GOOD_FIRST, strlen(GOOD_FIRST), false), WIRE_ERR_MEMORY);
+    CHECK_INT(b.scram.state, WIRE_SCRAM_IDLE);
+    bench_clear(&b);
+    bench_first(&b);
+    b.scram.server_first.failed = WIRE_ERR_MEMORY;
+    CHECK_INT(feed(&b, GOOD_FIRST, strlen(GOOD_FIRST), false), WIRE_ERR_MEMORY);
+    CHECK_INT(b.scram.state, WIRE_SCRAM_IDLE);
+    bench_clear(&b);
+    bench_first(&b);
+    CHECK_INT(feed(&b, GOOD_FIRST, strlen(GOOD_FIRST), false), WIRE_OK);
+    wire_buffer_clear(&b.out, false);
+    b.out.failed = WIRE_ERR_MEMORY;
+    CHECK_INT(wire_scram_final(&b.scram, key, &b.out, &b.error), WIRE_ERR_MEMORY);
+    bench_clear(&b);
+}
+
+/* A library that gives no digests (FIPS mode without the FIPS provider). It stays
+ * so: the last test. */
+static void
+test_no_digests(void)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+    static const uint8_t key[WIRE_SCRAM_KEY_LEN] = {0};
+    static const uint8_t salt[WIRE_SALT_LEN] = {0};
+    uint8_t digest[32];
+    char answer[WIRE_MD5_ANSWER_LEN + 1];
+    struct bench b;
+    bench_first(&b);
+    CHECK_INT(feed(&b, GOOD_FIRST, strlen(GOOD_FIRST), false), WIRE_OK);
+    CHECK_INT(EVP_set_default_properties(NULL, "fips=yes"), 1);
+    CHECK_INT(wire_sha256(text_slice("abc"), digest), WIRE_ERR_MEMORY);
+    CHECK_INT(wire_scram_final(&b.scram, key, &b.out, &b.error), WIRE_ERR_AUTH);
+    CHECK_INT(b.scram.state, WIRE_SCRAM_KEY_NEEDED);
+    bench_clear(&b);
+    bench_init(&b);
+    enum wire_status status =
+        wire_md5_answer(text_slice("user"), text_slice("secret"), salt, answer, &b.error);
+    CHECK_INT(status, WIRE_ERR_AUTH);
+    CHECK(strstr(b.error.text, "FIPS") != NULL);
+    CHECK_INT(answer[0], 0);
+    CHECK_INT(ERR_peek_error(), 0);
+    bench_clear(&b);
+#endif
+}
+
 int
 main(void)
 {
@@ -560,5 +624,7 @@ main(void)
     test_wrong_password();
     test_out_of_turn();
     test_final_twice();
+    test_memory();
+    test_no_digests();
     return check_done();
 }

@@ -427,6 +427,21 @@ test_exponent_limits(void)
     wire_buffer_clear(&out, false);
 }
 
+/* No memory is said by the buffer: the body is a good one. */
+static void
+test_memory(void)
+{
+    uint8_t bytes[64];
+    struct wire_buffer out;
+    wire_buffer_init(&out);
+    out.failed = WIRE_ERR_MEMORY;
+    CHECK(to_text(bytes, body(bytes, 0, 0, 0, GROUPS(1)), &out));
+    CHECK(wire_numeric_from_text("1.5", 3, &out));
+    CHECK_INT(out.failed, WIRE_ERR_MEMORY);
+    CHECK_INT(wire_buffer_size(&out), 0);
+    wire_buffer_clear(&out, false);
+}
+
 int
 main(void)
 {
@@ -443,5 +458,6 @@ main(void)
     test_no_numbers();
     test_limits();
     test_exponent_limits();
+    test_memory();
     return check_done();
 }
