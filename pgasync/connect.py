@@ -19,7 +19,7 @@ from .errors import (
     ProtocolViolation,
 )
 from .link import Address, Link, open_socket, open_unix
-from .timeouts import until
+from .timeouts import Expired, until
 
 _ALLOW = {
     "none": _core.ALLOW_NONE,
@@ -191,9 +191,7 @@ async def _password(config: Config, host: Host, deadline: float | None) -> bytes
         if inspect.isawaitable(asked):
             try:
                 asked = await until(deadline, _awaited(asked))
-            except TimeoutError as error:
-                if deadline is None or asyncio.get_running_loop().time() < deadline:
-                    raise
+            except Expired as error:
                 raise _timed_out(
                     host, config.connect_timeout, "waiting for the password"
                 ) from error

@@ -45,6 +45,8 @@ class Connection:
         self._named = link.config.named_rows
         self._transactions: list[Transaction] = []
         self._left = False  # close() or terminate() was called
+        self._notice_listeners: dict[Callable[..., object], None] = {}
+        self._termination_listeners: dict[Callable[..., object], None] = {}
         link.wrapper = weakref.ref(self)
 
     # --------------------------------------------------------------- statements
@@ -330,19 +332,19 @@ class Connection:
 
     def add_notice_listener(self, listener: Callable[..., object]) -> None:
         """Calls `listener(connection, notice)` for every notice of the server."""
-        self._link.notice_listeners[_callable(listener)] = None
+        self._notice_listeners[_callable(listener)] = None
 
     def remove_notice_listener(self, listener: Callable[..., object]) -> None:
         """Undoes add_notice_listener()."""
-        self._link.notice_listeners.pop(listener, None)
+        self._notice_listeners.pop(listener, None)
 
     def add_termination_listener(self, listener: Callable[..., object]) -> None:
         """Calls `listener(connection)` once, when the connection has ended."""
-        self._link.termination_listeners[_callable(listener)] = None
+        self._termination_listeners[_callable(listener)] = None
 
     def remove_termination_listener(self, listener: Callable[..., object]) -> None:
         """Undoes add_termination_listener()."""
-        self._link.termination_listeners.pop(listener, None)
+        self._termination_listeners.pop(listener, None)
 
 
 class PreparedStatement:

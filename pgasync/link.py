@@ -156,7 +156,11 @@ def _set(future: asyncio.Future[None]) -> None:
 
 class Link:
     """See `_core.Link`. Holds what the core does not need to know: the address
-    (a CancelRequest goes to the same one), the listeners, the running cancel."""
+    (a CancelRequest goes to the same one), the running cancel.
+
+    The loop holds the core, and the core the link: the listeners, which may hold the
+    connection, are the wrapper's own, so that one that is dropped can be collected.
+    """
 
     resolve = staticmethod(sql.resolve)
     is_script = staticmethod(sql.is_script)
@@ -169,8 +173,6 @@ class Link:
         self.loop = loop
         self.password: bytes | None = None  # until the startup is over
         self.wrapper: weakref.ref[Connection] | None = None
-        self.notice_listeners: dict[Callable[..., object], None] = {}
-        self.termination_listeners: dict[Callable[..., object], None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain: asyncio.Future[None] | None = None
 
@@ -319,8 +321,9 @@ class Link:
 
     def notice(self, fields: dict[str, str]) -> None:
         """To the notice listeners, in the loop's next turn."""
-        if self.notice_listeners:
-            self._tell(self.notice_listeners, Notice.from_fields(fields))
+        wrapper = self._connection()
+        if wrapper is not None and wrapper._notice_listeners:
+            self._tell(wrapper, wrapper._notice_listeners, Notice.from_fields(fields))
 
     def notification(self, pid: int, channel: str, payload: str) -> None:
         """A NOTIFY that nobody here listens for."""
@@ -335,14 +338,23 @@ class Link:
     def ended(self, core: _core.Connection) -> None:
         """The connection is closed: the termination listeners are told, once."""
         self.drained(core)
-        listeners, self.termination_listeners = self.termination_listeners, {}
-        if listeners:
-            self._tell(listeners)
+        wrapper = self._connection()
+        if wrapper is not None and wrapper._termination_listeners:
+            listeners, wrapper._termination_listeners = (
+                wrapper._termination_listeners,
+                {},
+            )
+            self._tell(wrapper, listeners)
 
-    def _tell(self, listeners: dict[Callable[..., object], None], *args: Any) -> None:
-        wrapper = self.wrapper() if self.wrapper is not None else None
-        if wrapper is None:
-            return
+    def _connection(self) -> "Connection | None":
+        return self.wrapper() if self.wrapper is not None else None
+
+    def _tell(
+        self,
+        wrapper: "Connection",
+        listeners: dict[Callable[..., object], None],
+        *args: Any,
+    ) -> None:
         try:
             for listener in listeners:
                 self.loop.call_soon_threadsafe(listener, wrapper, *args)

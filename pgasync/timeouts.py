@@ -8,6 +8,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class Expired(TimeoutError):
+    """The deadline has passed: no TimeoutError of the work itself."""
+
+
 async def until(
     deadline: float | None,
     work: Coroutine[Any, Any, T],
@@ -15,7 +19,7 @@ async def until(
 ) -> T:
     """The result of `work`, which runs in a task of its own.
 
-    `deadline` is a time of the loop's clock; TimeoutError when it passes. On that,
+    `deadline` is a time of the loop's clock; Expired when it passes. On that,
     and when the caller is cancelled, the work is cancelled and waited for, so that
     what it holds is released; should it have come to a result nevertheless,
     `discard` takes it.
@@ -30,7 +34,7 @@ async def until(
         raise
     if not done:
         await _stop(task, discard)
-        raise TimeoutError
+        raise Expired
     return task.result()
 
 

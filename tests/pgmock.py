@@ -181,7 +181,7 @@ class Peer:
         self.received: list[bytes] = []  # tags, in order
 
     def _read(self, size: int) -> bytes:
-        data = b""
+        data = bytearray()
         while len(data) < size:
             try:
                 part = self.sock.recv(size - len(data))
@@ -190,7 +190,7 @@ class Peer:
             if not part:
                 raise Gone
             data += part
-        return data
+        return bytes(data)
 
     def first(self) -> tuple[int, bytes]:
         """The first, untagged message: its code and what follows. SSLRequest and

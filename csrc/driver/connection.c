@@ -342,9 +342,10 @@ conn_say_goodbye(struct connection *conn)
     }
 }
 
-/* In another thread the loop must not be touched: it is asked to do it itself. */
-static void
-conn_detach_elsewhere(struct connection *conn)
+/* In another thread the loop must not be touched: it is asked to do the rest
+ * itself. False when it cannot: nobody watches the descriptor then. */
+static bool
+conn_end_elsewhere(struct connection *conn)
 {
     PyObject *detach = PyObject_GetAttrString((PyObject *)conn, "_detach");
     PyObject *handle =
@@ -354,10 +355,24 @@ conn_detach_elsewhere(struct connection *conn)
     Py_XDECREF(detach);
     if (handle == NULL) {
         PyErr_Clear();
-        conn_detach(conn); /* the loop is closed: nobody watches the descriptor */
-        return;
+        return false;
     }
     Py_DECREF(handle);
+    return true;
+}
+
+/* What is left of a terminate(): every request ends with the error it was given. */
+static void
+conn_end_closed(struct connection *conn)
+{
+    PyObject *error = Py_XNewRef(conn->lost_error);
+    if (error == NULL) {
+        error = PyObject_CallFunction(conn->st->interface_error, "s", "the connection was closed");
+        PyErr_Clear();
+    }
+    conn_detach(conn);
+    conn_end_all(conn, error);
+    Py_XDECREF(error);
 }
 
 static PyObject *
@@ -368,13 +383,7 @@ Connection_terminate(struct connection *conn, PyObject *const *args, Py_ssize_t 
         Py_RETURN_NONE;
     }
     conn->closed = true;
-    PyObject *given = NULL;
-    if (error == NULL) {
-        given = PyObject_CallFunction(conn->st->interface_error, "s", "the connection was closed");
-        error = given;
-        PyErr_Clear();
-    }
-    else {
+    if (error != NULL) {
         Py_XSETREF(conn->lost_error, Py_NewRef(error));
         conn->lost_status = WIRE_OK;
         PyObject *text = PyObject_Str(error);
@@ -384,18 +393,18 @@ Connection_terminate(struct connection *conn, PyObject *const *args, Py_ssize_t 
         Py_XDECREF(text);
         PyErr_Clear();
     }
-    if (conn_is_forked(conn)) {
-        conn_detach(conn); /* our copy of the descriptor, and nothing else */
+    /* In a forked child our copy of the descriptor is closed, and nothing else. */
+    if (!conn_is_forked(conn)) {
+        if (conn->thread != PyThread_get_thread_ident()) {
+            if (conn_end_elsewhere(conn)) {
+                Py_RETURN_NONE;
+            }
+        }
+        else {
+            conn_say_goodbye(conn);
+        }
     }
-    else if (conn->thread != PyThread_get_thread_ident()) {
-        conn_detach_elsewhere(conn);
-    }
-    else {
-        conn_say_goodbye(conn);
-        conn_detach(conn);
-    }
-    conn_end_all(conn, error);
-    Py_XDECREF(given);
+    conn_end_closed(conn);
     Py_RETURN_NONE;
 }
 
@@ -403,7 +412,7 @@ static PyObject *
 Connection_detach(struct connection *conn, PyObject *unused)
 {
     (void)unused;
-    conn_detach(conn);
+    conn_end_closed(conn);
     Py_RETURN_NONE;
 }
 

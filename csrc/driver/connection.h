@@ -129,6 +129,11 @@ void conn_flush(struct connection *conn);
 /* Reads and handles what is there, up to CONN_TURN_BYTES. Never raises. */
 void conn_pump(struct connection *conn);
 
+/* Has the pump run in the loop's next turn, whether the loop finds the descriptor
+ * readable or not: uvloop calls the reader of a socket that an RST has reached
+ * once more and then never again. */
+void conn_pump_soon(struct connection *conn);
+
 /* connection_methods.c */
 PyObject *Connection_startup(struct connection *conn, PyObject *args);
 PyObject *Connection_scram_key(struct connection *conn, PyObject *key);

@@ -517,6 +517,25 @@ conn_handle_input(struct connection *conn)
 }
 
 void
+conn_pump_soon(struct connection *conn)
+{
+    PyObject *saved = compat_take_exception();
+    PyObject *callback = PyObject_GetAttrString((PyObject *)conn, "_on_readable");
+    PyObject *handle =
+        callback == NULL
+            ? NULL
+            : PyObject_CallMethodOneArg(conn->loop, conn->st->name_call_soon, callback);
+    if (handle == NULL) {
+        PyErr_Clear(); /* the loop is closed: nobody waits */
+    }
+    Py_XDECREF(handle);
+    Py_XDECREF(callback);
+    if (saved != NULL) {
+        compat_raise(saved);
+    }
+}
+
+void
 conn_pump(struct connection *conn)
 {
     size_t budget = CONN_TURN_BYTES;
@@ -536,7 +555,13 @@ conn_pump(struct connection *conn)
         if (status == NET_OK) {
             wire_buffer_commit(&conn->in, got);
             conn_handle_input(conn);
-            if (got < room || got >= budget) {
+            if (got < room && conn->in_flight == 0) {
+                return; /* nobody waits for more */
+            }
+            if (got >= budget) {
+                if (!conn->closed) {
+                    conn_pump_soon(conn);
+                }
                 return;
             }
             budget -= got;
@@ -547,6 +572,9 @@ conn_pump(struct connection *conn)
         }
         else if (status == NET_ERROR) {
             conn_fail(conn, WIRE_OK, "the connection to the server broke", conn->stream.error);
+        }
+        else if (conn->write_error != 0) {
+            conn_fail(conn, WIRE_OK, "the connection to the server broke", conn->write_error);
         }
         return;
     }

@@ -572,6 +572,7 @@ conn_flush(struct connection *conn)
             /* The server's last words may still be waiting to be read: the
              * reader, not the writer, says that it is over. */
             conn->write_error = conn->stream.error;
+            conn_pump_soon(conn);
         }
     }
     if (conn->writer_on && !conn->closed) {

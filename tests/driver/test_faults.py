@@ -26,6 +26,7 @@ from pgmock import (
     data_row,
     error,
     int4,
+    ready,
     serve,
 )
 from servers import Server
@@ -83,12 +84,13 @@ async def test_server_killed(connect: Callable[..., Any], victim: Server) -> Non
     await asyncio.sleep(0.1)
     started = time.monotonic()
     await asyncio.get_running_loop().run_in_executor(None, victim.kill)
-    for task in (running, queued):
+    # Of the one behind it only Parse was sent.
+    for task, outcome in ((running, "in_doubt"), (queued, "not_sent")):
         lost = await failing(task)
         assert isinstance(lost, errors.ConnectionLost)
         assert isinstance(lost, pgasync.OperationalError)
-        assert lost.outcome == "in_doubt"
-        assert not lost.safe_to_retry
+        assert lost.outcome == outcome
+        assert lost.safe_to_retry == (outcome == "not_sent")
     assert time.monotonic() - started < DETECT_S + 1
     await become_closed(conn)
     await become_closed(idle)
@@ -390,6 +392,56 @@ async def test_last_words_before_a_reset() -> None:
         assert caught.sqlstate == "57P05"
         assert conn.closed
         await conn.close()
+
+
+async def test_reset_behind_a_result() -> None:
+    """An answer and an RST reach the socket together. Some loops report a broken
+    socket only once; whoever comes next must not wait for ever."""
+
+    def leave(peer: Peer) -> None:
+        peer.send(data_row(int4(5)), complete("SELECT 1"))
+        peer.expect(b"S")
+        peer.send(ready())
+        peer.reset()
+
+    def script(peer: Peer) -> None:
+        peer.startup()
+        serve(peer, {"select v": Answer(execute=leave)})
+
+    with MockServer(script) as server:
+        for _ in range(10):
+            conn = await pgasync.connect(server.dsn, autocommit=True)
+            statement = await conn.prepare("select v")
+            task = asyncio.ensure_future(statement.fetchval())
+            await asyncio.sleep(0)
+            time.sleep(0.02)  # both arrive meanwhile
+            assert await asyncio.wait_for(task, LIMIT_S) == 5
+            lost = await failing(asyncio.ensure_future(conn.fetchval("select 1")))
+            assert isinstance(lost, pgasync.OperationalError)
+            assert conn.closed
+
+
+async def test_large_result_before_a_reset() -> None:
+    """More than one turn of the loop reads, then an RST."""
+
+    def leave(peer: Peer) -> None:
+        peer.send(data_row(b"x" * 1000) * 2000)
+        time.sleep(0.1)
+        peer.reset()
+
+    def script(peer: Peer) -> None:
+        peer.startup()
+        answer = Answer(columns=(("v", 25),), execute=leave)
+        serve(peer, {"select v": answer})
+
+    with MockServer(script) as server:
+        conn = await pgasync.connect(server.dsn, autocommit=True)
+        task = asyncio.ensure_future(conn.fetch("select v"))
+        await asyncio.sleep(0.02)
+        time.sleep(0.3)
+        lost = await failing(task)
+        assert isinstance(lost, errors.ConnectionLost)
+        assert conn.closed
 
 
 async def test_result_before_the_end() -> None:

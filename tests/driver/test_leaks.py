@@ -155,7 +155,8 @@ def test_texts(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
             assert await conn.fetchval(f"select {n} as c{n % 10}") == n
         grown = rss() - before
         assert _core.live_objects() <= live
-        there = await conn.fetchval("select count(*) from pg_prepared_statements")
+        for _ in range(2):  # what the first one evicts is closed with the second
+            there = await conn.fetchval("select count(*) from pg_prepared_statements")
         assert there <= 50, there
         await conn.close()
         show(f"{count:,} distinct texts", grown)
@@ -213,7 +214,7 @@ def test_connections(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
                 await refused()
         await asyncio.sleep(0.05)
         grown = rss() - before
-        assert _core.live_objects() == live, (_core.live_objects(), live)
+        assert _core.live_objects() <= live, (_core.live_objects(), live)
         assert descriptors() == files, (descriptors(), files)
         show(f"{count:,} connections", grown)
 
@@ -248,7 +249,7 @@ def test_garbage(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
         gc.collect()
         await asyncio.sleep(0.05)
         gc.collect()
-        assert _core.live_objects() == live, (_core.live_objects(), live)
+        assert _core.live_objects() <= live, (_core.live_objects(), live)
         show(f"{count:,} cycles", rss() - before)
 
     asyncio.run(main())

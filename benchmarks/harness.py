@@ -1,0 +1,110 @@
+"""What both benchmarks share: the server, the child processes, the report."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import work
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+DRIVERS = ("asyncpg", "psycopg", "pgasync")
+PACKAGES = (*DRIVERS, "psycopg-binary", "sqlalchemy", "uvloop")
+
+sys.path.insert(0, str(HERE.parent / "tests"))
+import servers  # noqa: E402
+
+
+def chosen(wanted: list[str] | None) -> list[str]:
+    """The drivers to measure: those asked for, else all. Ends the program when one
+    of them is not installed."""
+    drivers = [name for name in DRIVERS if wanted is None or name in wanted]
+    missing = [name for name in drivers if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(
+            f"not installed: {', '.join(missing)} (pip install -e '.[dev,bench]')"
+        )
+    return drivers
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a figure depends on."""
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """The DSN of a PostgreSQL 18 that holds the tables of work.py."""
+    progress("Starting PostgreSQL and filling its tables")
+    try:
+        with servers.Server(18, settings={"autovacuum": "off"}) as started:
+            started.psql(work.SCHEMA)
+            yield started.dsn
+    except servers.ServerError as error:
+        raise SystemExit(str(error)) from error
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_child(
+    arguments: Sequence[object], prefix: Sequence[str] = ()
+) -> tuple[dict[str, float], str]:
+    """Runs child.py; what it measured, and its standard error."""
+    done = subprocess.run(
+        [*prefix, sys.executable, str(HERE / "child.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"child.py {arguments[:2]} failed:\n{done.stderr}")
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured, done.stderr
+
+
+def supports(driver: str, scenario: str) -> bool:
+    """Whether the driver's class has the scenario (only asyncpg has mixed_raw)."""
+    return scenario != "mixed_raw" or driver == "asyncpg"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Text columns, the first flush left."""
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def save(kind: str, results: Any) -> Path:
+    """Writes benchmarks/results/KIND-DATE.json; where it is."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{kind}-{now:%Y%m%d-%H%M%S}.json"
+    document = {"date": now.isoformat(), "versions": versions(), "results": results}
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    return path

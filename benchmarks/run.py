@@ -1,0 +1,149 @@
+"""Throughput and CPU time of pgasync and its peers.
+
+`python benchmarks/run.py [SCENARIO …]` runs each scenario in rounds, in which the
+drivers take turns, each in a fresh process; the order turns with the round. Machines
+are noisy, so only the ratio to asyncpg means something: the median of the rounds'
+ratios. CPU is of the client's process, user and system.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import harness
+
+Round = dict[str, dict[str, float]]  # driver -> {"rate": 1/s, "cpu": µs a unit}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    text: str
+    unit: str
+    count: int  # units a round
+    slow: int  # the same for psycopg, which would take too long
+    warm: int  # units before the clock starts
+    goal: str
+    met: Callable[[float, float, float], bool] | None = None
+    """Given pgasync's units a second, µs of CPU a unit, and that of asyncpg's."""
+
+
+SCENARIOS = (
+    Scenario(
+        "one", "select 1+1", "query", 8000, 8000, 500,
+        "CPU <= 0.6 of asyncpg", lambda rate, cpu, ratio: ratio <= 0.6,
+    ),
+    Scenario(
+        "pk", "a row of 8 columns by key", "query", 8000, 8000, 500,
+        "CPU <= 0.6 of asyncpg", lambda rate, cpu, ratio: ratio <= 0.6,
+    ),
+    Scenario("mixed", "100 rows of 11 types", "query", 1000, 1000, 50, ""),
+    Scenario("pg_type", "600 rows of 12 columns", "query", 1000, 1000, 50, ""),
+    Scenario(
+        "tasks", "by key, 100 tasks on one connection", "query", 20_000, 10_000, 1000,
+        ">= 60,000 q/s", lambda rate, cpu, ratio: rate >= 60_000,
+    ),
+    Scenario(
+        "executemany", "insert of 3 columns", "row", 200_000, 20_000, 10_000,
+        "CPU <= 0.45 µs", lambda rate, cpu, ratio: cpu <= 0.45,
+    ),
+    Scenario(
+        "connect", "connect and close, trust", "connection", 200, 200, 10,
+        "CPU <= 120 µs", lambda rate, cpu, ratio: cpu <= 120,
+    ),
+)  # fmt: skip
+
+
+def measure(
+    driver: str, scenario: Scenario, dsn: str, uvloop: bool
+) -> dict[str, float]:
+    count = scenario.slow if driver == "psycopg" else scenario.count
+    arguments = [driver, scenario.name, count, dsn, "--warm", scenario.warm]
+    found, _ = harness.run_child(arguments + ["--uvloop"] * uvloop)
+    return {"rate": count / found["seconds"], "cpu": found["cpu"] / count * 1e6}
+
+
+def turns(drivers: list[str], index: int) -> list[str]:
+    """The drivers, another one first in every round."""
+    start = index % len(drivers)
+    return drivers[start:] + drivers[:start]
+
+
+def spread(values: list[float]) -> str:
+    """Median, lowest and highest."""
+
+    def number(value: float) -> str:
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+    low, high = number(min(values)), number(max(values))
+    return f"{number(statistics.median(values))} ({low}-{high})"
+
+
+def ratio(rounds: list[Round], driver: str, what: str) -> float | None:
+    """To asyncpg in the same round; the median."""
+    pairs = [(found.get(driver), found.get("asyncpg")) for found in rounds]
+    values = [ours[what] / theirs[what] for ours, theirs in pairs if ours and theirs]
+    return statistics.median(values) if values else None
+
+
+def verdict(scenario: Scenario, rounds: list[Round]) -> tuple[str, str]:
+    """The goal and whether it was met: the last two cells of pgasync's line."""
+    if scenario.met is None:
+        return "", ""
+    rate = statistics.median(found["pgasync"]["rate"] for found in rounds)
+    cpu = statistics.median(found["pgasync"]["cpu"] for found in rounds)
+    compared = ratio(rounds, "pgasync", "cpu")
+    if compared is None:
+        return scenario.goal, ""
+    return scenario.goal, "met" if scenario.met(rate, cpu, compared) else "missed"
+
+
+def report(scenario: Scenario, rounds: list[Round]) -> str:
+    head = ["", f"{scenario.unit}/s", "of asyncpg"]
+    head += [f"CPU µs a {scenario.unit}", "of asyncpg", "goal", ""]
+    rows = []
+    for driver in [name for name in harness.DRIVERS if name in rounds[0]]:
+        cells = [driver]
+        for what in ("rate", "cpu"):
+            compared = ratio(rounds, driver, what)
+            cells.append(spread([found[driver][what] for found in rounds]))
+            cells.append("-" if compared is None else f"{compared:.2f}")
+        cells += verdict(scenario, rounds) if driver == "pgasync" else ("", "")
+        rows.append(cells)
+    return f"{scenario.name}: {scenario.text}\n{harness.table(head, rows)}\n"
+
+
+def main() -> None:
+    names = [scenario.name for scenario in SCENARIOS]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"{names}")
+    parser.add_argument("--driver", action="append", choices=harness.DRIVERS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--uvloop", action="store_true", help="instead of asyncio's")
+    options = parser.parse_args()
+    if unknown := set(options.scenarios) - set(names):
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    if options.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    drivers = harness.chosen(options.driver)
+    results: dict[str, list[Round]] = {}
+    with harness.server() as dsn:
+        for scenario in SCENARIOS:
+            if options.scenarios and scenario.name not in options.scenarios:
+                continue
+            harness.progress(f"{scenario.name}: {options.rounds} rounds")
+            rounds = results[scenario.name] = []
+            for index in range(options.rounds):
+                order = turns(drivers, index)
+                rounds.append(
+                    {x: measure(x, scenario, dsn, options.uvloop) for x in order}
+                )
+            print(report(scenario, rounds), flush=True)
+    print(f"Written to {harness.save('run', results)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""pgasync: conn.fetch() in autocommit."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pgasync
+import work
+
+
+class Driver:
+    async def open(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.conn = await pgasync.connect(dsn, autocommit=True)
+
+    async def close(self) -> None:
+        await self.conn.close()
+
+    async def one(self, count: int) -> None:
+        for _ in range(count):
+            await self.conn.fetch(work.ONE)
+
+    async def pk(self, count: int) -> None:
+        for key in work.keys(count):
+            await self.conn.fetch(work.PK, [key])
+
+    async def mixed(self, count: int) -> None:
+        for _ in range(count):
+            await self.conn.fetch(work.MIXED, [work.MIXED_FETCHED])
+
+    async def pg_type(self, count: int) -> None:
+        for _ in range(count):
+            await self.conn.fetch(work.PG_TYPE)
+
+    async def tasks(self, count: int) -> None:
+        """Tasks share the connection as it is; their queries are pipelined."""
+
+        async def task(share: list[int]) -> None:
+            for key in share:
+                await self.conn.fetch(work.PK, [key])
+
+        await asyncio.gather(*(task(share) for share in work.shares(count)))
+
+    async def executemany(self, count: int) -> None:
+        sets = work.sets()
+        for _ in range(0, count, work.BATCH):
+            await self.conn.executemany(work.INSERT, sets)
+        await self.conn.execute(work.TRUNCATE)
+
+    async def connect(self, count: int) -> None:
+        for _ in range(count):
+            conn = await pgasync.connect(self.dsn, autocommit=True)
+            await conn.close()

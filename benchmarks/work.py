@@ -1,0 +1,79 @@
+"""What the benchmarks run: the tables and the statements, the same for every driver.
+
+    acc       100,000 rows of 8 columns, fetched one at a time by primary key
+    mixed     1000 rows of 11 types, fetched 100 at a time
+    pg_type   the catalogue query of MagicStack's pgbench suite, about 600 rows of 12
+    many      where executemany() inserts
+
+`$1` is the parameter; a driver with another placeholder rewrites it.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+ACC_ROWS = 100_000
+MIXED_ROWS = 1000
+MIXED_FETCHED = 100
+TASKS = 100  # of `tasks`: how many coroutines share one connection
+BATCH = 10_000  # of `executemany`: sets of parameters in one call
+
+SCHEMA = f"""
+create table acc (
+    id int primary key, bid int, balance bigint, filler text, ts timestamptz,
+    u uuid, num numeric, flag bool
+);
+insert into acc
+select i, i % 100, i * 1000::bigint, rpad('row ' || i, 40, '.'),
+    timestamptz '2024-01-01 00:00:00.123456+00' + i * interval '1 minute',
+    md5(i::text)::uuid, (i * 1.25)::numeric(12,2), i % 2 = 0
+from generate_series(1, {ACC_ROWS}) i;
+
+create table mixed (
+    id int8 primary key, name text, at timestamptz, day date, score float8,
+    amount numeric(12,4), u uuid, doc jsonb, tags int4[], note text, flag bool
+);
+insert into mixed
+select i, 'name of row ' || i,
+    timestamptz '2024-01-01 00:00:00.123456+00' + i * interval '1 hour',
+    date '2024-01-01' + i::int, i * 1.1, 123456.7890 + i, md5(i::text)::uuid,
+    jsonb_build_object('a', i % 10, 'b', array[1, 2]), array[i, i + 1, i + 2],
+    case when i % 2 = 0 then 'note ' || i end, i % 3 = 0
+from generate_series(1, {MIXED_ROWS}) i;
+
+create unlogged table many (id int, name text, score float8);
+vacuum analyze;
+"""
+
+ONE = "select 1+1"
+PK = "select * from acc where id=$1"
+MIXED = "select * from mixed where id<=$1"
+PG_TYPE = """
+select typname, typnamespace, typowner, typlen, typbyval, typcategory,
+    typispreferred, typisdefined, typdelim, typrelid, typelem, typarray
+from pg_type where typtypmod=-1 and typisdefined=true
+"""
+INSERT = "insert into many (id, name, score) values ($1, $2, $3)"
+TRUNCATE = "truncate many"
+
+
+KEYS = [i * 7919 % ACC_ROWS + 1 for i in range(1000)]
+
+
+def keys(count: int) -> Iterator[int]:
+    """Primary keys of `acc`, spread over the table, the same in every run."""
+    return itertools.islice(itertools.cycle(KEYS), count)
+
+
+def shares(count: int) -> list[list[int]]:
+    """The same keys, dealt out to TASKS coroutines."""
+    every = [*keys(count)]
+    return [every[i::TASKS] for i in range(TASKS)]
+
+
+@functools.cache
+def sets() -> list[tuple[int, str, float]]:
+    """Parameters for INSERT, one batch."""
+    return [(i, f"name {i}", i * 0.5) for i in range(BATCH)]
