@@ -48,7 +48,8 @@ wire_buffer_grow(struct wire_buffer *b, size_t n)
         return false;
     }
     size_t unread = b->end - b->start;
-    if (n > BUFFER_MAX - unread) {
+    /* What cannot be part of a message is not copied either. */
+    if (n > WIRE_MESSAGE_MAX || n > BUFFER_MAX - unread) {
         return buffer_fail(b, WIRE_ERR_LIMIT);
     }
     /* Moving pays only where much is free: otherwise many small moves add up. */
@@ -60,7 +61,7 @@ wire_buffer_grow(struct wire_buffer *b, size_t n)
     }
     size_t cap = b->cap < BUFFER_MIN ? BUFFER_MIN : b->cap;
     while (cap < unread + n) {
-        cap *= 2;
+        cap = cap > BUFFER_MAX / 2 ? BUFFER_MAX : cap * 2;
     }
     uint8_t *data = malloc(cap);
     if (data == NULL) {

@@ -7,8 +7,16 @@
 #define STEPS_MIN 32
 #define STEPS_MAX ((size_t)1 << 28)
 
-/* Substates of the head step. */
-enum { SUB_NONE = 0, SUB_DESCRIBED = 1, SUB_COPY_OUT = 2, SUB_COPY_DONE = 3 };
+/* Substates of the head step; in the startup, where there is none, of the phase. */
+enum {
+    SUB_NONE,
+    SUB_DESCRIBED, /* 't' of a statement; 'T' of a QUERY; in BOOT: the backend key */
+    SUB_ROWS,      /* a row has come */
+    SUB_COPY_IN,
+    SUB_COPY_OUT,
+    SUB_COPY_DONE, /* of a COPY OUT: only the command tag is due */
+    SUB_FAILED,    /* an error has come: only ReadyForQuery is due, in the startup nothing */
+};
 
 void
 wire_session_init(struct wire_session *s)
@@ -45,8 +53,8 @@ wire_session_start(struct wire_session *s, struct wire_buffer *out,
     wire_buffer_put(&s->password, startup->password.ptr, startup->password.len);
     wire_put_startup(out, startup->pairs, startup->pairs_count);
     if (out->failed != WIRE_OK || s->user.failed != WIRE_OK || s->password.failed != WIRE_OK) {
-        s->phase = WIRE_PHASE_BROKEN;
-        return wire_error_set(&s->error, WIRE_ERR_MEMORY, "out of memory for the startup");
+        return wire_session_break(s, WIRE_ERR_MEMORY,
+                                  "no memory for the startup, or a part of it is too long");
     }
     s->phase = WIRE_PHASE_AUTH;
     return WIRE_OK;
@@ -152,18 +160,17 @@ take_notification(struct wire_session *s, const struct wire_frame *frame,
     return WIRE_OK;
 }
 
-/* The server skips to the next Sync; so do we. */
+/* The server skips to the next Sync; so do we. A Query that has begun stands for its
+ * own Sync; one behind a failed message is skipped like everything else. */
 static void
 skip_to_sync(struct wire_session *s)
 {
-    s->substate = SUB_NONE;
-    while (s->steps_count > 0) {
-        unsigned step = head_step(s) & ~WIRE_STEP_RIDER;
-        if (step == WIRE_STEP_SYNC || step == WIRE_STEP_QUERY) {
-            return;
-        }
+    bool query = (head_step(s) & ~WIRE_STEP_RIDER) == WIRE_STEP_QUERY;
+    while (!query && s->steps_count > 0
+           && (head_step(s) & ~WIRE_STEP_RIDER) != WIRE_STEP_SYNC) {
         pop_step(s);
     }
+    s->substate = SUB_FAILED;
 }
 
 static enum wire_status
@@ -177,7 +184,13 @@ take_error(struct wire_session *s, const struct wire_frame *frame, struct wire_e
     event->body = frame->body;
     event->rider = (head_step(s) & WIRE_STEP_RIDER) != 0;
     event->unsolicited = s->phase == WIRE_PHASE_READY && s->steps_count == 0;
-    skip_to_sync(s);
+    if (s->phase != WIRE_PHASE_READY) {
+        wire_session_forget_secrets(s); /* the server has refused us and will close */
+        s->substate = SUB_FAILED;
+    }
+    else if (s->steps_count > 0) {
+        skip_to_sync(s);
+    }
     return WIRE_OK;
 }
 
@@ -215,7 +228,9 @@ next_in_auth(struct wire_session *s, const struct wire_frame *frame, struct wire
 {
     switch (frame->tag) {
     case WIRE_TAG_AUTHENTICATION:
-        return wire_session_authenticate(s, frame->body, out, event);
+        return s->substate == SUB_FAILED
+                   ? unexpected(s, frame->tag)
+                   : wire_session_authenticate(s, frame->body, out, event);
     case WIRE_TAG_ERROR:
         return take_error(s, frame, event);
     case WIRE_TAG_NOTICE:
@@ -246,6 +261,9 @@ static enum wire_status
 next_in_boot(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
 {
     enum wire_status status;
+    if (s->substate == SUB_FAILED && frame->tag != WIRE_TAG_NOTICE && frame->tag != WIRE_TAG_ERROR) {
+        return unexpected(s, frame->tag);
+    }
     switch (frame->tag) {
     case WIRE_TAG_PARAMETER_STATUS:
         return take_parameter(s, frame, event);
@@ -269,29 +287,26 @@ next_in_boot(struct wire_session *s, const struct wire_frame *frame, struct wire
 
 /* Requests */
 
+/* The answer ends the head step; a QUERY goes on to its ReadyForQuery. */
 static enum wire_status
-step_done(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
-          enum wire_event_kind kind, bool empty_body)
+step_done(struct wire_session *s, struct wire_event *event, enum wire_event_kind kind)
 {
-    if (empty_body && frame->body.len != 0) {
-        return malformed(s, frame->tag);
+    if ((head_step(s) & ~WIRE_STEP_RIDER) == WIRE_STEP_QUERY) {
+        s->substate = SUB_NONE;
     }
-    bool rider = (head_step(s) & WIRE_STEP_RIDER) != 0;
-    if ((head_step(s) & ~WIRE_STEP_RIDER) != WIRE_STEP_QUERY) {
+    else {
         pop_step(s);
     }
     event->kind = kind;
-    return rider ? WIRE_MORE : WIRE_OK;
+    return WIRE_OK;
 }
 
+/* An answer without a body. */
 static enum wire_status
-take_row_description(struct wire_session *s, const struct wire_frame *frame,
-                     struct wire_event *event)
+bare_done(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
+          enum wire_event_kind kind)
 {
-    if (!wire_row_description(frame->body, &event->count, &event->reader)) {
-        return malformed(s, frame->tag);
-    }
-    return step_done(s, frame, event, WIRE_EV_ROW_DESCRIPTION, false);
+    return frame->body.len == 0 ? step_done(s, event, kind) : malformed(s, frame->tag);
 }
 
 static enum wire_status
@@ -300,10 +315,12 @@ on_describe(struct wire_session *s, const struct wire_frame *frame, struct wire_
 {
     bool due = !statement || s->substate == SUB_DESCRIBED;
     if (due && frame->tag == WIRE_TAG_ROW_DESCRIPTION) {
-        return take_row_description(s, frame, event);
+        return wire_row_description(frame->body, &event->count, &event->reader)
+                   ? step_done(s, event, WIRE_EV_ROW_DESCRIPTION)
+                   : malformed(s, frame->tag);
     }
     if (due && frame->tag == WIRE_TAG_NO_DATA) {
-        return step_done(s, frame, event, WIRE_EV_NO_DATA, true);
+        return bare_done(s, frame, event, WIRE_EV_NO_DATA);
     }
     if (due || frame->tag != WIRE_TAG_PARAM_DESCRIPTION) {
         return unexpected(s, frame->tag);
@@ -317,13 +334,31 @@ on_describe(struct wire_session *s, const struct wire_frame *frame, struct wire_
 }
 
 static enum wire_status
+take_row(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    if (frame->body.len < 2) {
+        return malformed(s, frame->tag);
+    }
+    s->substate = SUB_ROWS;
+    event->kind = WIRE_EV_ROW;
+    event->count = wire_load_u16(frame->body.ptr);
+    event->reader.p = frame->body.ptr + 2;
+    event->reader.end = frame->body.ptr + frame->body.len;
+    event->reader.bad = false;
+    return WIRE_OK;
+}
+
+static enum wire_status
 take_copy_start(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
 {
+    if ((head_step(s) & WIRE_STEP_RIDER) != 0) {
+        return unexpected(s, frame->tag); /* nobody waits for it who could end it */
+    }
     if (!wire_parse_copy_response(frame->body, &event->u.copy)) {
         return malformed(s, frame->tag);
     }
     bool out = frame->tag == WIRE_TAG_COPY_OUT;
-    s->substate = out ? SUB_COPY_OUT : SUB_NONE;
+    s->substate = out ? SUB_COPY_OUT : SUB_COPY_IN;
     event->kind = out ? WIRE_EV_COPY_OUT : WIRE_EV_COPY_IN;
     return WIRE_OK;
 }
@@ -353,82 +388,108 @@ take_complete(struct wire_session *s, const struct wire_frame *frame, struct wir
     if (!wire_parse_command_complete(frame->body, &event->body)) {
         return malformed(s, frame->tag);
     }
-    s->substate = SUB_NONE;
-    return step_done(s, frame, event, WIRE_EV_COMPLETE, false);
+    return step_done(s, event, WIRE_EV_COMPLETE);
 }
 
-/* EXECUTE, and what a QUERY shares with it. */
+/* What may come when nothing of the result has come yet, rows apart. */
 static enum wire_status
-on_execute(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
-           bool query)
+on_first_answer(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
 {
-    if (s->substate == SUB_COPY_OUT) {
-        return on_copy_out(s, frame, event);
-    }
     switch (frame->tag) {
-    case WIRE_TAG_DATA_ROW:
-        if (frame->body.len < 2) {
-            return malformed(s, frame->tag);
-        }
-        event->kind = WIRE_EV_ROW;
-        event->count = wire_load_u16(frame->body.ptr);
-        event->reader.p = frame->body.ptr + 2;
-        event->reader.end = frame->body.ptr + frame->body.len;
-        event->reader.bad = false;
-        return WIRE_OK;
-    case WIRE_TAG_COMMAND_COMPLETE:
-        return take_complete(s, frame, event);
     case WIRE_TAG_EMPTY_QUERY:
-        return step_done(s, frame, event, WIRE_EV_EMPTY, true);
+        return bare_done(s, frame, event, WIRE_EV_EMPTY);
     case WIRE_TAG_COPY_IN:
     case WIRE_TAG_COPY_OUT:
         return take_copy_start(s, frame, event);
-    case WIRE_TAG_PORTAL_SUSPENDED:
-        if (!query) {
-            return step_done(s, frame, event, WIRE_EV_SUSPENDED, true);
-        }
-        break;
     default:
-        break;
+        return unexpected(s, frame->tag);
     }
-    return unexpected(s, frame->tag);
+}
+
+static enum wire_status
+on_execute(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    bool rows = s->substate == SUB_NONE || s->substate == SUB_ROWS;
+    if (rows && frame->tag == WIRE_TAG_DATA_ROW) {
+        return take_row(s, frame, event);
+    }
+    if (s->substate == SUB_COPY_OUT) {
+        return on_copy_out(s, frame, event);
+    }
+    if (frame->tag == WIRE_TAG_COMMAND_COMPLETE) {
+        return take_complete(s, frame, event);
+    }
+    if (rows && frame->tag == WIRE_TAG_PORTAL_SUSPENDED) {
+        return bare_done(s, frame, event, WIRE_EV_SUSPENDED);
+    }
+    return s->substate == SUB_NONE ? on_first_answer(s, frame, event)
+                                   : unexpected(s, frame->tag);
+}
+
+static enum wire_status
+end_of_request(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    if (frame->tag != WIRE_TAG_READY) {
+        return unexpected(s, frame->tag);
+    }
+    pop_step(s);
+    return take_ready(s, frame, event);
 }
 
 static enum wire_status
 on_query(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
 {
-    if (frame->tag == WIRE_TAG_READY && s->substate != SUB_COPY_OUT) {
-        pop_step(s);
-        return take_ready(s, frame, event);
+    switch (s->substate) {
+    case SUB_FAILED:
+        return end_of_request(s, frame, event);
+    case SUB_COPY_OUT:
+        return on_copy_out(s, frame, event);
+    case SUB_DESCRIBED:
+    case SUB_ROWS:
+        if (frame->tag == WIRE_TAG_DATA_ROW) {
+            return take_row(s, frame, event);
+        }
+        break;
+    case SUB_NONE:
+        if (frame->tag == WIRE_TAG_READY) {
+            return end_of_request(s, frame, event);
+        }
+        if (frame->tag == WIRE_TAG_ROW_DESCRIPTION) {
+            s->substate = SUB_DESCRIBED;
+            event->kind = WIRE_EV_ROW_DESCRIPTION;
+            return wire_row_description(frame->body, &event->count, &event->reader)
+                       ? WIRE_OK
+                       : malformed(s, frame->tag);
+        }
+        if (frame->tag != WIRE_TAG_COMMAND_COMPLETE) {
+            return on_first_answer(s, frame, event);
+        }
+        break;
+    default:
+        break;
     }
-    if (frame->tag == WIRE_TAG_ROW_DESCRIPTION && s->substate == SUB_NONE) {
-        return take_row_description(s, frame, event);
-    }
-    return on_execute(s, frame, event, true);
+    return frame->tag == WIRE_TAG_COMMAND_COMPLETE ? take_complete(s, frame, event)
+                                                   : unexpected(s, frame->tag);
 }
 
 static enum wire_status
 on_bare(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
         char tag, enum wire_event_kind kind)
 {
-    return frame->tag == tag ? step_done(s, frame, event, kind, true)
-                             : unexpected(s, frame->tag);
+    return frame->tag == tag ? bare_done(s, frame, event, kind) : unexpected(s, frame->tag);
 }
 
 static enum wire_status
-next_step(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+answer_step(struct wire_session *s, unsigned step, const struct wire_frame *frame,
+            struct wire_event *event)
 {
-    switch (head_step(s) & ~WIRE_STEP_RIDER) {
+    switch (step) {
     case WIRE_STEP_EXECUTE:
-        return on_execute(s, frame, event, false);
+        return on_execute(s, frame, event);
     case WIRE_STEP_BIND:
         return on_bare(s, frame, event, WIRE_TAG_BIND_COMPLETE, WIRE_EV_BOUND);
     case WIRE_STEP_SYNC:
-        if (frame->tag != WIRE_TAG_READY) {
-            return unexpected(s, frame->tag);
-        }
-        pop_step(s);
-        return take_ready(s, frame, event);
+        return end_of_request(s, frame, event);
     case WIRE_STEP_PARSE:
         return on_bare(s, frame, event, WIRE_TAG_PARSE_COMPLETE, WIRE_EV_PARSED);
     case WIRE_STEP_DESCRIBE_STATEMENT:
@@ -442,6 +503,15 @@ next_step(struct wire_session *s, const struct wire_frame *frame, struct wire_ev
     default:
         return unexpected(s, frame->tag);
     }
+}
+
+static enum wire_status
+next_step(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    unsigned step = head_step(s);
+    enum wire_status status = answer_step(s, step & ~WIRE_STEP_RIDER, frame, event);
+    bool silent = status == WIRE_OK && (step & WIRE_STEP_RIDER) != 0;
+    return silent ? WIRE_MORE : status;
 }
 
 static enum wire_status
@@ -479,14 +549,6 @@ dispatch(struct wire_session *s, const struct wire_frame *frame, struct wire_buf
     return unexpected(s, frame->tag);
 }
 
-static enum wire_status
-broken(struct wire_session *s, enum wire_status status)
-{
-    s->phase = WIRE_PHASE_BROKEN;
-    wire_session_forget_secrets(s);
-    return wire_error_set(&s->error, status, "the session is broken");
-}
-
 enum wire_status
 wire_session_next(struct wire_session *s, struct wire_buffer *in, struct wire_buffer *out,
                   struct wire_event *event)
@@ -506,7 +568,7 @@ wire_session_next(struct wire_session *s, struct wire_buffer *in, struct wire_bu
             return WIRE_MORE;
         }
         if (status < 0) {
-            return broken(s, status);
+            return wire_session_break(s, status, "the session is broken");
         }
         s->consumed = 5 + frame.body.len;
         event->rider = false;
@@ -516,7 +578,7 @@ wire_session_next(struct wire_session *s, struct wire_buffer *in, struct wire_bu
             return WIRE_OK;
         }
         if (status < 0) {
-            return broken(s, status);
+            return wire_session_break(s, status, "the session is broken");
         }
     }
 }

@@ -16,6 +16,14 @@ wire_session_forget_secrets(struct wire_session *s)
     s->has_password = false;
 }
 
+enum wire_status
+wire_session_break(struct wire_session *s, enum wire_status status, const char *text)
+{
+    s->phase = WIRE_PHASE_BROKEN;
+    wire_session_forget_secrets(s);
+    return wire_error_set(&s->error, status, "%s", text);
+}
+
 /* May `method` start now? Exactly one method, allowed, with what it needs. */
 static enum wire_status
 auth_begin(struct wire_session *s, uint32_t code, unsigned method, const char *name)
@@ -233,7 +241,7 @@ wire_session_scram_key(struct wire_session *s, struct wire_buffer *out,
                        const uint8_t key[WIRE_SCRAM_KEY_LEN])
 {
     if (s->phase != WIRE_PHASE_AUTH || s->scram.state != WIRE_SCRAM_KEY_NEEDED) {
-        return wire_error_set(&s->error, WIRE_ERR_AUTH, "no key was asked for");
+        return wire_session_break(s, WIRE_ERR_AUTH, "no key was asked for");
     }
     struct wire_buffer final;
     wire_buffer_init(&final);
@@ -243,8 +251,5 @@ wire_session_scram_key(struct wire_session *s, struct wire_buffer *out,
         status = out_status(s, out) < 0 ? WIRE_ERR_MEMORY : WIRE_OK;
     }
     wire_buffer_clear(&final, true);
-    if (status < 0) {
-        s->phase = WIRE_PHASE_BROKEN;
-    }
-    return status;
+    return status < 0 ? wire_session_break(s, status, "the authentication failed") : WIRE_OK;
 }

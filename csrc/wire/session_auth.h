@@ -13,4 +13,9 @@ wire_session_authenticate(struct wire_session *s, wire_slice body, struct wire_b
 /* Wipes the password and the keys: the startup is over, well or not. */
 void wire_session_forget_secrets(struct wire_session *s);
 
+/* Ends the session for good: wipes the secrets and stores `status` with `text`,
+ * unless an error is stored already. Returns the status now stored. */
+enum wire_status wire_session_break(struct wire_session *s, enum wire_status status,
+                                    const char *text);
+
 #endif
