@@ -56,9 +56,10 @@ bench-count: $(VENV)/.bench
 	@$(BIN)/python benchmarks/count.py $(ARGS)
 
 format: $(VENV)/.built
-	@$(BIN)/clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
-	@$(BIN)/ruff format --quiet .
+	@$(BIN)/clang-format -i --style=file:csrc/.clang-format \
+	  $$(git ls-files -co --exclude-standard '*.c' '*.h')
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format --quiet .
 
 lint: $(VENV)/.built
 	@$(BIN)/pytest -q tests/test_style.py tests/test_layers.py

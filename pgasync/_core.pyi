@@ -7,7 +7,7 @@ in its process, and that the connection is open (InterfaceError otherwise).
 """
 
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Protocol, final
 
 # What `await operation` gives.
@@ -44,7 +44,7 @@ class Link(Protocol):
     def parameter(self, name: str, value: str) -> None:
         """A ParameterStatus after the startup; core.parameters is updated already."""
     def lost(self, core: Connection, error: BaseException) -> None:
-        """The connection is closed (fd gone) for a reason other than close()/terminate()."""
+        """The connection is closed (fd gone), not by close() or terminate()."""
 
 class Row(tuple[Any, ...]):
     """A row: a tuple that also answers to names. Each distinct list of column
@@ -69,7 +69,12 @@ class Statement:
     @property
     def parameters(self) -> tuple[int, ...]: ...  # type OIDs
     @property
-    def description(self) -> tuple[tuple[str, int, None, int | None, int | None, int | None, None], ...] | None:
+    def description(
+        self,
+    ) -> (
+        tuple[tuple[str, int, None, int | None, int | None, int | None, None], ...]
+        | None
+    ):
         """PEP 249's 7-tuples, built once; None when the statement returns no rows."""
 
 @final
@@ -118,7 +123,9 @@ class Connection:
     ) -> Operation:
         """One statement, extended protocol, through the statement cache; BEGIN
         rides in front when a transaction is due. `named_rows`: Row, else tuple."""
-    def executemany(self, sql: str | Statement, params: Sequence[object], /) -> Operation:
+    def executemany(
+        self, sql: str | Statement, params: Sequence[object], /
+    ) -> Operation:
         """Every set of parameters in one flight with one Sync (atomic in
         autocommit). MODE_RESULT with the summed rowcount; rows are dropped."""
     def prepare(self, sql: str, /) -> Operation:
@@ -201,9 +208,12 @@ def after_fork() -> None:
 # For tests and tools: the codec table without a connection.
 def codec_table() -> list[tuple[int, int, str, int]]:
     """(oid, array_oid, name, fixed_len) per row, arrays behind scalars."""
+
 def codec_decode(oid: int, value: bytes, /) -> Any:
     """As a cell of a column of that type; an unknown OID decodes as text."""
+
 def codec_encode(oid: int, value: object, /) -> tuple[int, bytes]:
     """(format, bytes), as parameter $1."""
+
 def live_objects() -> int:
     """Connections, operations and statements alive in this module; for leak tests."""

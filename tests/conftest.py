@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import servers
 
 RUNNER = "_function_scoped_runner"  # pytest-asyncio's, holding the loop of a test

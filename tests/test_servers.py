@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 import servers
 
 TESTS = Path(__file__).parent

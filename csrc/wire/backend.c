@@ -226,7 +226,12 @@ wire_parse_copy_response(wire_slice body, struct wire_copy_response *out)
     struct wire_reader r = wire_reader_of(body);
     out->format = wire_read_u8(&r);
     out->columns = wire_read_u16(&r);
-    return !r.bad && out->format <= 1 && wire_reader_left(&r) == out->columns * 2;
+    uint16_t formats = 0;
+    for (size_t i = 0; i < out->columns; i++) {
+        formats |= wire_read_u16(&r);
+    }
+    return wire_reader_end(&r) && out->format <= WIRE_FORMAT_BINARY
+           && formats <= WIRE_FORMAT_BINARY;
 }
 
 bool

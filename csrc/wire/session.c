@@ -44,7 +44,7 @@ wire_session_start(struct wire_session *s, struct wire_buffer *out,
                    const struct wire_startup *startup)
 {
     if (s->phase != WIRE_PHASE_NEW) {
-        return wire_error_set(&s->error, WIRE_ERR_PROTOCOL, "the session was started already");
+        return wire_session_break(s, WIRE_ERR_PROTOCOL, "the session was started already");
     }
     s->allow = startup->allow;
     s->has_password = startup->password.ptr != NULL;
@@ -170,7 +170,7 @@ skip_to_sync(struct wire_session *s)
            && (head_step(s) & ~WIRE_STEP_RIDER) != WIRE_STEP_SYNC) {
         pop_step(s);
     }
-    s->substate = SUB_FAILED;
+    s->substate = s->steps_count > 0 ? SUB_FAILED : SUB_NONE;
 }
 
 static enum wire_status

@@ -23,7 +23,8 @@ enum wire_step {
     WIRE_STEP_QUERY,              /* ('T' 'D'* 'C' | 'C' | 'I' | COPY)*, 'Z' */
 };
 /* Or-ed to a step that rides in front of somebody's request (BEGIN, Close of an
- * evicted statement): its success makes no event, its error is marked `rider`. */
+ * evicted statement): its success makes no event, not even for rows, its error is
+ * marked `rider`. It must not start a COPY: nobody would end it. */
 #define WIRE_STEP_RIDER 0x80u
 
 enum wire_event_kind {
@@ -127,7 +128,8 @@ wire_session_scram_key(struct wire_session *s, struct wire_buffer *out,
 /* Makes room for `n` more steps, so that the pushes that follow cannot fail. */
 WIRE_MUSTCHECK enum wire_status wire_session_reserve(struct wire_session *s, size_t n);
 
-/* Queues a step (| WIRE_STEP_RIDER); the caller has reserved the room. */
+/* Queues a step (| WIRE_STEP_RIDER); the caller has reserved the room, and queues
+ * whole requests: no call of wire_session_next before the step that ends in 'Z'. */
 static inline void
 wire_session_push(struct wire_session *s, unsigned step)
 {

@@ -65,10 +65,11 @@ class Cursor:
 
     def execute(self, operation: str, parameters: Any = None) -> None:
         """Runs a statement and takes all of its rows."""
+        wait = self._adapted._wait
         try:
-            result = await_only(
-                self._core.execute(operation, parameters, MODE_RESULT, False)
-            )
+            # Only a text without parameters is looked into: () is none, too.
+            sent = self._core.execute(operation, parameters or None, MODE_RESULT, False)
+            result = await_only(sent if wait is None else wait(sent))
         except MultipleStatements:
             script = self._adapted._connection._script(operation, None)
             result = await_only(script)[-1]
@@ -79,7 +80,9 @@ class Cursor:
 
     def executemany(self, operation: str, seq_of_parameters: Sequence[Any]) -> None:
         """Runs a statement for every set of parameters in one flight."""
-        result = await_only(self._core.executemany(operation, seq_of_parameters))
+        result = self._adapted._await(
+            self._core.executemany(operation, seq_of_parameters)
+        )
         self.description = None
         self.rowcount = result.rowcount
         self._rows = ()
@@ -162,7 +165,7 @@ class ServerSideCursor(Cursor):
             core.begin("BEGIN")
             self._own_transaction = True
         name = next(_portal_names)
-        result = await_only(
+        result = self._adapted._await(
             core.open_portal(name, operation, parameters, FIRST_ROWS, False)
         )
         self._name = name
@@ -182,7 +185,7 @@ class ServerSideCursor(Cursor):
         if not self._more or self._name is None:
             return
         limit = max(at_least, MORE_ROWS) if at_least else 0
-        result = await_only(
+        result = self._adapted._await(
             self._core.fetch_portal(self._name, self._statement, limit, False)
         )
         self._more = result.suspended
@@ -227,14 +230,27 @@ class ServerSideCursor(Cursor):
 class Connection(AdaptedConnection):
     """What SQLAlchemy takes for a DBAPI connection."""
 
-    __slots__ = ("_core", "_deferrable", "_isolation", "_readonly", "dbapi")
+    __slots__ = (
+        "_autocommit",
+        "_core",
+        "_deferrable",
+        "_isolation",
+        "_readonly",
+        "_wait",
+        "dbapi",
+    )
 
-    _connection: pgasync.Connection  # the user's view: driver_connection
+    # The user's view: driver_connection. AdaptedConnection has a protocol here,
+    # which asks for a PEP 249 connection.
+    _connection: pgasync.Connection  # type: ignore[assignment]
 
     def __init__(self, dbapi: "DBAPI", connection: pgasync.Connection) -> None:
         self.dbapi = dbapi
         self._connection = connection
         self._core: _core.Connection = connection._core
+        # What bounds a statement; None where nothing does, which is the usual case.
+        self._wait = None if connection._timeout is None else connection._wait
+        self._autocommit = connection.autocommit
         self._isolation: str | None = None
         self._readonly = False
         self._deferrable = False
@@ -248,6 +264,9 @@ class Connection(AdaptedConnection):
         cursor = self.cursor()
         cursor.execute(operation, parameters)
         return cursor
+
+    def _await(self, operation: _core.Operation) -> Any:
+        return await_only(operation if self._wait is None else self._wait(operation))
 
     def commit(self) -> None:
         """Commits; nothing is sent when no transaction was begun."""
@@ -311,9 +330,11 @@ class Connection(AdaptedConnection):
         self._core.autocommit = value
 
     def set_isolation_level(self, level: str | None) -> None:
-        """Of the transactions from now on. None: the server's default."""
+        """Of the transactions from now on. None: what there was at the connect."""
         self.rollback()
-        self._core.autocommit = level == "AUTOCOMMIT"
+        self._core.autocommit = (
+            self._autocommit if level is None else level == "AUTOCOMMIT"
+        )
         self._isolation = None if level == "AUTOCOMMIT" else level
         self._set_begin()
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 
 import pgasync
 
-from .adapter import DBAPI, Connection, Cursor
+from .adapter import DBAPI, Connection
 from .types import COLSPECS
 
 ISOLATION_LEVELS = (
@@ -33,8 +33,8 @@ GOODBYES = frozenset(("57P01", "57P02", "57P03", "57P04", "57P05"))
 class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
     """Server-side cursors are portals."""
 
-    def create_server_side_cursor(self) -> Cursor:
-        adapted: Connection = self._dbapi_connection  # type: ignore[assignment]
+    def create_server_side_cursor(self) -> Any:
+        adapted: Any = self._dbapi_connection
         return adapted.cursor(server_side=True)
 
 
@@ -72,7 +72,8 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
 
     def retrieve_dbapi_version(self, dbapi: Any) -> Any:
         """Of the driver; asked for by SQLAlchemy 2.1."""
-        return util.parse_version_string(dbapi.driver.__version__)
+        only_in_2_1: Any = util
+        return only_in_2_1.parse_version_string(dbapi.driver.__version__)
 
     def get_driver_connection(self, connection: Any) -> pgasync.Connection:
         driver: pgasync.Connection = connection._connection
@@ -85,7 +86,7 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
         arguments.update(url.query)
         hosts, ports = self._split_multihost_from_url(url)
         if hosts:
-            arguments["host"] = ",".join(hosts)
+            arguments["host"] = ",".join(host or "" for host in hosts)
             if any(ports or ()):
                 arguments["port"] = ",".join(str(port or 5432) for port in ports or ())
         return [], arguments
@@ -107,7 +108,8 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
         reported = self._parameters(connection).get("server_version", "")
         match = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", reported)
         if match is None:
-            version: tuple[int, ...] = super()._get_server_version_info(connection)
+            base: Any = super()  # has no annotations
+            version: tuple[int, ...] = base._get_server_version_info(connection)
             return version
         return tuple(int(part) for part in match.groups() if part is not None)
 
@@ -127,6 +129,14 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
 
     def set_isolation_level(self, dbapi_connection: Any, level: Any) -> None:
         dbapi_connection.set_isolation_level(level)
+
+    def reset_isolation_level(self, dbapi_conn: Any) -> None:
+        """As it was when connected: the server's default, not a level by name."""
+        if self._on_connect_isolation_level is None:
+            dbapi_conn.set_isolation_level(None)
+        else:
+            base: Any = super()  # has no annotations
+            base.reset_isolation_level(dbapi_conn)
 
     def detect_autocommit_setting(self, dbapi_connection: Any) -> bool:
         return bool(dbapi_connection.autocommit)

@@ -23,8 +23,11 @@ from sqlalchemy.dialects.postgresql import (
     REGCONFIG,
 )
 from sqlalchemy.dialects.postgresql.json import JSONPathType
+from sqlalchemy.dialects.postgresql.pg_catalog import INT2VECTOR, OIDVECTOR
 from sqlalchemy.engine import processors
-from sqlalchemy.types import Enum as AnyEnum
+
+from .. import _core
+from .arrays import from_text, to_text
 
 Processor = Callable[[Any], Any]
 
@@ -32,6 +35,8 @@ Processor = Callable[[Any], Any]
 FLOATS = frozenset((700, 701, 1021, 1022))
 DECIMALS = frozenset((1700, 1231))
 INTEGERS = frozenset((20, 21, 23, 26, 1005, 1007, 1016, 1028))
+# Arrays that come and go as lists; others as text.
+LISTS = frozenset(row[1] for row in _core.codec_table()) - {0}
 
 
 class PgString(types.String):
@@ -90,8 +95,8 @@ class PgInterval(INTERVAL):
     render_bind_cast = True
 
     @classmethod
-    def adapt_emulated_to_native(
-        cls, interval: types.Interval, **keywords: Any
+    def adapt_emulated_to_native(  # type: ignore[override]  # the bases disagree
+        cls, interval: types.Interval, **kw: Any
     ) -> "PgInterval":
         return cls(precision=interval.second_precision)
 
@@ -125,31 +130,99 @@ class _Number:
             return processors.to_decimal_processor_factory(
                 Decimal, self._effective_decimal_return_scale
             )
-        if exact and not self.asdecimal:
-            return processors.to_float
-        return None
+        to_float: Processor = processors.to_float
+        return to_float if exact and not self.asdecimal else None
 
 
-class PgNumeric(_Number, types.Numeric):  # type: ignore[type-arg,misc]
+class PgNumeric(_Number, types.Numeric):  # type: ignore[type-arg]
     pass
 
 
-class PgFloat(_Number, types.Float):  # type: ignore[type-arg,misc]
+class PgFloat(_Number, types.Float):  # type: ignore[type-arg]
     pass
+
+
+# Types of which the core has arrays, with what derives from them and is not one.
+_IN_LISTS = (
+    types.Boolean,
+    types.Date,
+    types.DateTime,
+    types.Float,
+    types.Integer,
+    types.Interval,
+    types.JSON,
+    types.LargeBinary,
+    types.Numeric,
+    types.String,
+    types.Time,
+    types.Uuid,
+    INTERVAL,
+)
+_NOT_IN_LISTS = (CITEXT, types.Enum)
+
+
+def _in_lists(item: Any) -> bool:
+    """Whether the core encodes lists of this type (an implementation)."""
+    if isinstance(item, types.Enum) and not item.native_enum:
+        return True
+    if isinstance(item, types.Time) and item.timezone:
+        return False
+    return isinstance(item, _IN_LISTS) and not isinstance(item, _NOT_IN_LISTS)
 
 
 class PgArray(ARRAY[Any]):
     render_bind_cast = True
 
+    def bind_processor(self, dialect: Any) -> Processor:
+        """A str is the text form of an array."""
+        item = self.item_type.dialect_impl(dialect)
+        process_item = item.bind_processor(dialect)
+        as_text = not _in_lists(item._unwrapped_dialect_impl(dialect))
+
+        def process(value: Any) -> Any:
+            if value is None or isinstance(value, str):
+                return value
+            if process_item is not None or not isinstance(value, (list, tuple)):
+                value = self._apply_item_processor(
+                    value, process_item, self.dimensions, list
+                )
+            return to_text(value) if as_text else value
+
+        return process
+
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
         """None where the driver's list is what is wanted: no copy."""
-        item = self.item_type
-        plain = not self.as_tuple and not isinstance(item, AnyEnum)
-        if plain and (
-            item.dialect_impl(dialect).result_processor(dialect, coltype) is None
-        ):
-            return None
-        return super().result_processor(dialect, coltype)
+        item = self.item_type.dialect_impl(dialect)
+        process_list: Any = super().result_processor(dialect, coltype)
+        if coltype in LISTS:
+            process_item = item.result_processor(dialect, coltype)
+            plain = process_item is None and not self.as_tuple
+            return None if plain else process_list
+
+        def process(value: Any) -> Any:
+            return process_list(from_text(value) if isinstance(value, str) else value)
+
+        return process
+
+
+class _Vector:
+    """int2vector and oidvector, which only the catalogues have: `1 2 3`."""
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Processor:
+        def process(value: Any) -> Any:
+            if isinstance(value, str):
+                return [int(number) for number in value.split()]
+            return value
+
+        return process
+
+
+class PgInt2Vector(_Vector, INT2VECTOR):
+    cache_ok = True
+
+
+class PgOidVector(_Vector, OIDVECTOR):
+    cache_ok = True
 
 
 class _DecodedJson:
@@ -200,6 +273,8 @@ COLSPECS: dict[Any, Any] = {
     REGCONFIG: PgRegConfig,
     REGCLASS: PgRegClass,
     OID: PgOid,
+    INT2VECTOR: PgInt2Vector,
+    OIDVECTOR: PgOidVector,
     types.Time: PgTime,
     types.Date: PgDate,
     types.DateTime: PgDateTime,

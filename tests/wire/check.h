@@ -43,10 +43,36 @@ check_str(const char *got, const char *expected, const char *text, const char *f
     }
 }
 
+/* Any bytes, printed in hex. */
+static inline void
+check_hex(const char *side, const void *bytes, size_t len)
+{
+    fprintf(stderr, " %s %zu:", side, len);
+    for (size_t i = 0; i < len && i < 100; i++) {
+        fprintf(stderr, " %02x", ((const unsigned char *)bytes)[i]);
+    }
+}
+
+static inline void
+check_bytes(const void *got, size_t got_len, const void *expected, size_t len, const char *text,
+            const char *file, int line)
+{
+    if (got_len != len || (len != 0 && memcmp(got, expected, len) != 0)) {
+        check_fail(file, line);
+        fprintf(stderr, "%s:", text);
+        check_hex("got", got, got_len);
+        check_hex("expected", expected, len);
+        fprintf(stderr, "\n");
+    }
+}
+
 #define CHECK(condition) check_true((condition), #condition, __FILE__, __LINE__)
 #define CHECK_INT(got, expected)                                                                   \
     check_int((long long)(got), (long long)(expected), #got, __FILE__, __LINE__)
 #define CHECK_STR(got, expected) check_str((got), (expected), #got, __FILE__, __LINE__)
+/* A wire_slice against a string literal, which may have NULs inside. */
+#define CHECK_SLICE(slice, literal)                                                                \
+    check_bytes((slice).ptr, (slice).len, literal, sizeof(literal) - 1, #slice, __FILE__, __LINE__)
 
 /* The exit code of the test. */
 static inline int
