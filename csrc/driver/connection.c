@@ -158,8 +158,8 @@ op_queue_remove(struct op_queue *queue, struct operation *op)
 void
 conn_check_cancel(struct connection *conn)
 {
-    if (!conn->closed && !conn->cancelling && conn->abandoned > 0 &&
-        conn->abandoned == conn->in_flight) {
+    if (!conn->closed && !conn->cancelling && conn->abandoned > 0
+        && conn->abandoned == conn->in_flight) {
         conn->cancelling = true;
         conn_tell(conn, conn->st->name_abandoned, PyTuple_Pack(1, conn));
     }
@@ -273,8 +273,8 @@ conn_loss(struct connection *conn, const struct operation *op)
     case WIRE_ERR_MEMORY:
         break;
     }
-    return errors_lost(conn->st, conn->lost_message, conn->fatal_fields, conn->lost_errno,
-                       outcome, query);
+    return errors_lost(conn->st, conn->lost_message, conn->fatal_fields, conn->lost_errno, outcome,
+                       query);
 }
 
 /* Every waiting operation ends with `error`, or with a loss of its own. */
@@ -320,8 +320,7 @@ conn_fail(struct connection *conn, enum wire_status why, const char *message, in
     Py_XSETREF(conn->lost_error, loss);
     conn_end_all(conn, NULL);
     if (conn->started) {
-        conn_tell(conn, conn->st->name_lost,
-                  PyTuple_Pack(2, conn, loss != NULL ? loss : Py_None));
+        conn_tell(conn, conn->st->name_lost, PyTuple_Pack(2, conn, loss != NULL ? loss : Py_None));
     }
 }
 
@@ -329,8 +328,8 @@ conn_fail(struct connection *conn, enum wire_status why, const char *message, in
 static void
 conn_say_goodbye(struct connection *conn)
 {
-    if (!conn->started || conn->write_error != 0 || wire_buffer_size(&conn->out) > 0 ||
-        conn->encoding) {
+    if (!conn->started || conn->write_error != 0 || wire_buffer_size(&conn->out) > 0
+        || conn->encoding) {
         return;
     }
     wire_put_terminate(&conn->out);
@@ -349,9 +348,9 @@ conn_end_elsewhere(struct connection *conn)
 {
     PyObject *detach = PyObject_GetAttrString((PyObject *)conn, "_detach");
     PyObject *handle =
-        detach == NULL ? NULL
-                       : PyObject_CallMethodOneArg(
-                             conn->loop, conn->st->name_call_soon_threadsafe, detach);
+        detach == NULL
+            ? NULL
+            : PyObject_CallMethodOneArg(conn->loop, conn->st->name_call_soon_threadsafe, detach);
     Py_XDECREF(detach);
     if (handle == NULL) {
         PyErr_Clear();
@@ -806,8 +805,8 @@ static PyType_Slot Connection_slots[] = {
 static PyType_Spec Connection_spec = {
     .name = "pgasync._core.Connection",
     .basicsize = sizeof(struct connection),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
-             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = Connection_slots,
 };
 

@@ -73,8 +73,8 @@ int conn_enter(struct connection *conn);
 /* Closes for good: every operation fails with an exception of its own that says
  * what became of it, and link.lost is told. `why`: WIRE_OK = the peer or the
  * transport is gone (`error_number`: errno or 0), else what the session says. */
-void conn_fail(struct connection *conn, enum wire_status why, const char *message,
-               int error_number);
+void
+conn_fail(struct connection *conn, enum wire_status why, const char *message, int error_number);
 
 /* The exception of a closed connection: a new reference. `op` may be NULL. */
 PyObject *conn_loss(struct connection *conn, const struct operation *op);
@@ -138,8 +138,7 @@ void conn_pump_soon(struct connection *conn);
 PyObject *Connection_startup(struct connection *conn, PyObject *args);
 PyObject *Connection_scram_key(struct connection *conn, PyObject *key);
 PyObject *Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
-PyObject *Connection_executemany(struct connection *conn, PyObject *const *args,
-                                 Py_ssize_t nargs);
+PyObject *Connection_executemany(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
 PyObject *Connection_prepare(struct connection *conn, PyObject *sql);
 PyObject *Connection_open_portal(struct connection *conn, PyObject *args);
 PyObject *Connection_fetch_portal(struct connection *conn, PyObject *args);

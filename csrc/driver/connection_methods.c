@@ -33,14 +33,14 @@ resolve_params(struct connection *conn, PyObject **sql, PyObject **params)
         }
     }
     else {
-        PyObject *both = PyObject_CallMethodObjArgs(conn->link, conn->st->name_resolve, *sql,
-                                                    given, NULL);
+        PyObject *both =
+            PyObject_CallMethodObjArgs(conn->link, conn->st->name_resolve, *sql, given, NULL);
         if (both == NULL) {
             return -1;
         }
-        if (!PyTuple_Check(both) || PyTuple_GET_SIZE(both) != 2 ||
-            !PyUnicode_Check(PyTuple_GET_ITEM(both, 0)) ||
-            !PyTuple_Check(PyTuple_GET_ITEM(both, 1))) {
+        if (!PyTuple_Check(both) || PyTuple_GET_SIZE(both) != 2
+            || !PyUnicode_Check(PyTuple_GET_ITEM(both, 0))
+            || !PyTuple_Check(PyTuple_GET_ITEM(both, 1))) {
             Py_DECREF(both);
             PyErr_SetString(PyExc_TypeError, "link.resolve gives (sql, tuple)");
             return -1;
@@ -65,8 +65,8 @@ refuse_script(struct connection *conn, PyObject *sql)
         return 0;
     }
     const char *semicolon = memchr(text, ';', (size_t)len);
-    if (semicolon == NULL || semicolon == text + len - 1 ||
-        (conn->cache.size_max > 0 && PyDict_Contains(conn->cache.by_sql, sql) == 1)) {
+    if (semicolon == NULL || semicolon == text + len - 1
+        || (conn->cache.size_max > 0 && PyDict_Contains(conn->cache.by_sql, sql) == 1)) {
         return 0;
     }
     PyObject *answer = PyObject_CallMethodOneArg(conn->link, conn->st->name_is_script, sql);
@@ -145,8 +145,8 @@ Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t na
     if (mode < OP_RESULT || mode > OP_NONE) {
         return PyErr_Occurred() ? NULL : errors_set(PyExc_ValueError, "unknown mode %ld", mode);
     }
-    struct operation *op = new_execution(conn, OP_EXECUTE, (enum op_mode)mode, args[0],
-                                         nargs > 1 ? args[1] : NULL);
+    struct operation *op =
+        new_execution(conn, OP_EXECUTE, (enum op_mode)mode, args[0], nargs > 1 ? args[1] : NULL);
     if (op == NULL) {
         return NULL;
     }
@@ -238,8 +238,8 @@ static PyObject *
 portal_name(struct connection *conn, PyObject *name)
 {
     PyObject *bytes = PyUnicode_Check(name) ? PyUnicode_AsUTF8String(name) : NULL;
-    if (bytes == NULL || PyBytes_GET_SIZE(bytes) == 0 ||
-        memchr(PyBytes_AS_STRING(bytes), 0, (size_t)PyBytes_GET_SIZE(bytes)) != NULL) {
+    if (bytes == NULL || PyBytes_GET_SIZE(bytes) == 0
+        || memchr(PyBytes_AS_STRING(bytes), 0, (size_t)PyBytes_GET_SIZE(bytes)) != NULL) {
         PyErr_Clear();
         Py_XDECREF(bytes);
         PyErr_Format(conn->st->programming_error, "%R is not a name for a portal", name);
@@ -254,9 +254,8 @@ Connection_open_portal(struct connection *conn, PyObject *args)
     PyObject *portal, *sql, *params;
     unsigned int rows_max;
     int named_rows;
-    if (!PyArg_ParseTuple(args, "OOOIp:open_portal", &portal, &sql, &params, &rows_max,
-                          &named_rows) ||
-        conn_enter(conn) < 0) {
+    if (!PyArg_ParseTuple(args, "OOOIp:open_portal", &portal, &sql, &params, &rows_max, &named_rows)
+        || conn_enter(conn) < 0) {
         return NULL;
     }
     PyObject *name = portal_name(conn, portal);
@@ -281,8 +280,8 @@ Connection_fetch_portal(struct connection *conn, PyObject *args)
     unsigned int rows_max;
     int named_rows;
     if (!PyArg_ParseTuple(args, "OO!Ip:fetch_portal", &portal, conn->st->statement_type, &stmt,
-                          &rows_max, &named_rows) ||
-        conn_enter(conn) < 0) {
+                          &rows_max, &named_rows)
+        || conn_enter(conn) < 0) {
         return NULL;
     }
     PyObject *name = portal_name(conn, portal);
@@ -390,8 +389,8 @@ startup_pairs(struct connection *conn, PyObject *fast, struct wire_startup *star
             return -1;
         }
         pairs[i].name = utf8_slice(PyTuple_GET_ITEM(pair, 0));
-        pairs[i].value = pairs[i].name.ptr == NULL ? pairs[i].name
-                                                   : utf8_slice(PyTuple_GET_ITEM(pair, 1));
+        pairs[i].value =
+            pairs[i].name.ptr == NULL ? pairs[i].name : utf8_slice(PyTuple_GET_ITEM(pair, 1));
         if (pairs[i].value.ptr == NULL) {
             return -1;
         }
@@ -436,8 +435,8 @@ Connection_startup(struct connection *conn, PyObject *args)
     Py_ssize_t password_len, nonce_len;
     unsigned int allow;
     if (!PyArg_ParseTuple(args, "Oz#Iy#:startup", &parameters, &password, &password_len, &allow,
-                          &nonce, &nonce_len) ||
-        conn_enter(conn) < 0) {
+                          &nonce, &nonce_len)
+        || conn_enter(conn) < 0) {
         return NULL;
     }
     struct wire_startup startup = {
@@ -475,8 +474,8 @@ Connection_scram_key(struct connection *conn, PyObject *key)
     if (!PyBytes_Check(key) || PyBytes_GET_SIZE(key) != WIRE_SCRAM_KEY_LEN) {
         return errors_set(PyExc_ValueError, "the key is %d bytes", WIRE_SCRAM_KEY_LEN);
     }
-    enum wire_status status = wire_session_scram_key(&conn->session, &conn->out,
-                                                     (const uint8_t *)PyBytes_AS_STRING(key));
+    enum wire_status status =
+        wire_session_scram_key(&conn->session, &conn->out, (const uint8_t *)PyBytes_AS_STRING(key));
     if (status < 0) {
         conn_fail(conn, status, conn->session.error.text, 0);
         Py_RETURN_NONE;

@@ -32,8 +32,9 @@ errors_is_fatal(PyObject *fields)
     if (severity == NULL) {
         severity = PyDict_GetItemString(fields, "S");
     }
-    return severity != NULL && (PyUnicode_CompareWithASCIIString(severity, "FATAL") == 0 ||
-                                PyUnicode_CompareWithASCIIString(severity, "PANIC") == 0);
+    return severity != NULL
+           && (PyUnicode_CompareWithASCIIString(severity, "FATAL") == 0
+               || PyUnicode_CompareWithASCIIString(severity, "PANIC") == 0);
 }
 
 PyObject *

@@ -22,12 +22,12 @@ bool errors_is_fatal(PyObject *fields);
 
 /* Exception objects (new references; NULL with an exception set when even that
  * fails). `query` may be NULL. */
-PyObject *errors_from_fields(struct core_state *st, PyObject *fields, PyObject *query,
-                             const char *outcome);
+PyObject *
+errors_from_fields(struct core_state *st, PyObject *fields, PyObject *query, const char *outcome);
 PyObject *errors_lost(struct core_state *st, const char *message, PyObject *fields, int error,
                       const char *outcome, PyObject *query);
-PyObject *errors_violation(struct core_state *st, const char *message, const char *outcome,
-                           PyObject *query);
+PyObject *
+errors_violation(struct core_state *st, const char *message, const char *outcome, PyObject *query);
 PyObject *errors_auth_failed(struct core_state *st, const char *message);
 PyObject *errors_rolled_back(struct core_state *st, PyObject *query);
 

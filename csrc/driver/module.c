@@ -42,9 +42,9 @@ core_codec_table(PyObject *module, PyObject *unused)
     PyObject *table = PyList_New(0);
     for (size_t i = 0; table != NULL && i < codec_count(); i++) {
         const struct codec *codec = codec_at(i);
-        PyObject *row = Py_BuildValue("(kksi)", (unsigned long)codec->oid,
-                                      (unsigned long)codec->array_oid, codec->name,
-                                      (int)codec->fixed_len);
+        PyObject *row =
+            Py_BuildValue("(kksi)", (unsigned long)codec->oid, (unsigned long)codec->array_oid,
+                          codec->name, (int)codec->fixed_len);
         if (row == NULL || PyList_Append(table, row) < 0) {
             Py_CLEAR(table);
         }
@@ -216,8 +216,8 @@ core_intern_names(struct core_state *st)
     st->sql_commit = PyUnicode_InternFromString("COMMIT");
     st->sql_rollback = PyUnicode_InternFromString("ROLLBACK");
     st->row_types = PyDict_New();
-    return st->context_kwnames == NULL || st->sql_commit == NULL || st->sql_rollback == NULL ||
-                   st->row_types == NULL
+    return st->context_kwnames == NULL || st->sql_commit == NULL || st->sql_rollback == NULL
+                   || st->row_types == NULL
                ? -1
                : 0;
 }
@@ -251,14 +251,13 @@ static int
 core_exec(PyObject *module)
 {
     struct core_state *st = state_of(module);
-    if (core_intern_names(st) < 0 || core_import(st) < 0 ||
-        codec_types_init(&st->types, st->data_error) < 0 || rows_type_init(st, module) < 0 ||
-        stmt_type_init(st, module) < 0 || op_type_init(st, module) < 0 ||
-        conn_type_init(st, module) < 0 || core_add_constants(module) < 0) {
+    if (core_intern_names(st) < 0 || core_import(st) < 0
+        || codec_types_init(&st->types, st->data_error) < 0 || rows_type_init(st, module) < 0
+        || stmt_type_init(st, module) < 0 || op_type_init(st, module) < 0
+        || conn_type_init(st, module) < 0 || core_add_constants(module) < 0) {
         return -1;
     }
-    st->multiple_statements =
-        PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
+    st->multiple_statements = PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
     if (st->multiple_statements == NULL) {
         return -1;
     }
@@ -320,8 +319,7 @@ core_free(void *module)
 
 static PyModuleDef_Slot core_slots[] = {
     {Py_mod_exec, core_exec},
-    COMPAT_MODULE_SLOTS
-    {0, NULL},
+    COMPAT_MODULE_SLOTS{0, NULL},
 };
 
 static struct PyModuleDef core_module = {

@@ -254,8 +254,8 @@ op_wake(struct operation *op)
     }
     PyObject *result = PyObject_CallOneArg(callback, (PyObject *)op);
     if (result == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-            PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)
+            || PyErr_ExceptionMatches(PyExc_SystemExit)) {
             status = -1;
         }
         else {
@@ -309,16 +309,16 @@ Operation_add_done_callback(struct operation *op, PyObject *const *args, Py_ssiz
                             PyObject *kwnames)
 {
     Py_ssize_t keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    if (nargs != 1 || keywords > 1 ||
-        (keywords == 1 &&
-         PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, 0), op->st->name_context) != 0)) {
+    if (nargs != 1 || keywords > 1
+        || (keywords == 1
+            && PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, 0), op->st->name_context) != 0)) {
         return errors_set(PyExc_TypeError, "add_done_callback(callback, *, context=None)");
     }
     if (op->callback != NULL) {
         return errors_set(PyExc_RuntimeError, "an Operation is awaited by one task at a time");
     }
-    PyObject *context = keywords == 1 && args[1] != Py_None ? Py_NewRef(args[1])
-                                                            : PyContext_CopyCurrent();
+    PyObject *context =
+        keywords == 1 && args[1] != Py_None ? Py_NewRef(args[1]) : PyContext_CopyCurrent();
     if (context == NULL) {
         return NULL;
     }
@@ -520,8 +520,8 @@ static PyType_Slot Operation_slots[] = {
 static PyType_Spec Operation_spec = {
     .name = "pgasync._core.Operation",
     .basicsize = sizeof(struct operation),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
-             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = Operation_slots,
 };
 

@@ -65,8 +65,8 @@ struct operation {
 };
 
 /* A new operation that waits for nothing yet. `sql` may be NULL. */
-struct operation *op_new(struct core_state *st, PyObject *loop, enum op_kind kind,
-                         enum op_mode mode, PyObject *sql);
+struct operation *
+op_new(struct core_state *st, PyObject *loop, enum op_kind kind, enum op_mode mode, PyObject *sql);
 
 /* Stores the exception (steals it; NULL stands for one that could not be made)
  * unless there is one: the first is the cause. */

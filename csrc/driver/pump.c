@@ -103,8 +103,8 @@ conn_on_row(struct connection *conn, struct operation *op, const struct wire_eve
 static int
 op_open_result(struct operation *op)
 {
-    if (op->rows == NULL && op->stmt != NULL && op->stmt->returns_rows &&
-        (op->mode == OP_ROWS || op->mode == OP_RESULT) && op->kind != OP_MANY) {
+    if (op->rows == NULL && op->stmt != NULL && op->stmt->returns_rows
+        && (op->mode == OP_ROWS || op->mode == OP_RESULT) && op->kind != OP_MANY) {
         op->rows = PyList_New(0);
         return op->rows == NULL ? -1 : 0;
     }
@@ -175,10 +175,11 @@ static void
 conn_on_copy(struct connection *conn, struct operation *op, bool in)
 {
     if (!op->abandoned) {
-        PyErr_SetString(conn->st->not_supported_error,
-                        in ? "COPY … FROM STDIN cannot run through execute(): there is no "
-                             "source of data"
-                           : "COPY … TO STDOUT cannot run through execute(): its data are not rows");
+        PyErr_SetString(
+            conn->st->not_supported_error,
+            in ? "COPY … FROM STDIN cannot run through execute(): there is no "
+                 "source of data"
+               : "COPY … TO STDOUT cannot run through execute(): its data are not rows");
         op_set_error(op, errors_take());
     }
     if (in) {
@@ -223,8 +224,8 @@ conn_check_outcome(struct connection *conn, struct operation *op)
     if (op->tag_len == 0 || op->abandoned || op->error != NULL) {
         return;
     }
-    if (op->tag[0] == 'R' && tag_is(op, "ROLLBACK") && op->kind != OP_ROLLBACK &&
-        (op->kind == OP_COMMIT || sql_is_commit(op->sql))) {
+    if (op->tag[0] == 'R' && tag_is(op, "ROLLBACK") && op->kind != OP_ROLLBACK
+        && (op->kind == OP_COMMIT || sql_is_commit(op->sql))) {
         op_set_error(op, errors_rolled_back(conn->st, op->sql));
     }
     else if (op->tag[0] == 'D' && (tag_is(op, "DISCARD ALL") || tag_is(op, "DEALLOCATE ALL"))) {
@@ -279,8 +280,8 @@ conn_idle(struct connection *conn)
 static bool
 conn_retry_stale(struct connection *conn, struct operation *op)
 {
-    if (!op->stale || op->retried || op->abandoned || op->sql == NULL || conn->in_flight != 1 ||
-        conn->session.transaction_status != 'I' || op->kind == OP_PORTAL_FETCH) {
+    if (!op->stale || op->retried || op->abandoned || op->sql == NULL || conn->in_flight != 1
+        || conn->session.transaction_status != 'I' || op->kind == OP_PORTAL_FETCH) {
         return false;
     }
     conn->begun = false;
@@ -352,8 +353,8 @@ conn_on_parameter(struct connection *conn, const struct wire_parameter *paramete
     if (name == NULL || value == NULL || PyDict_SetItem(conn->parameters, name, value) < 0) {
         PyErr_Clear();
     }
-    else if (PyUnicode_CompareWithASCIIString(name, "client_encoding") == 0 &&
-             PyUnicode_CompareWithASCIIString(value, "UTF8") != 0) {
+    else if (PyUnicode_CompareWithASCIIString(name, "client_encoding") == 0
+             && PyUnicode_CompareWithASCIIString(value, "UTF8") != 0) {
         char text[WIRE_ERROR_TEXT_MAX];
         snprintf(text, sizeof(text),
                  "client_encoding was set to %.*s: pgasync speaks UTF8 only; do not change it",

@@ -431,8 +431,8 @@ conn_encode(struct connection *conn, struct operation *op)
         PyErr_SetString(conn->st->interface_error, "the connection is closed");
         phase = -1;
     }
-    if (phase > OP_DEFERRED &&
-        (codec_buffer_failed(&conn->out) || request_push_steps(conn, &plan) < 0)) {
+    if (phase > OP_DEFERRED
+        && (codec_buffer_failed(&conn->out) || request_push_steps(conn, &plan) < 0)) {
         phase = -1;
     }
     if (phase <= OP_DEFERRED) {
@@ -468,8 +468,8 @@ static bool
 conn_can_send(const struct connection *conn)
 {
     const struct operation *tail = conn->sent.tail;
-    return conn->started && !conn->closed && !conn->cancelling && !conn->encoding &&
-           (tail == NULL || tail->phase != OP_DESCRIBING);
+    return conn->started && !conn->closed && !conn->cancelling && !conn->encoding
+           && (tail == NULL || tail->phase != OP_DESCRIBING);
 }
 
 static void
@@ -541,8 +541,7 @@ conn_set_writer(struct connection *conn, bool on)
     else {
         callback = PyObject_GetAttrString((PyObject *)conn, "_on_writable");
         if (callback != NULL) {
-            result =
-                PyObject_CallMethod(conn->loop, "add_writer", "iO", conn->stream.fd, callback);
+            result = PyObject_CallMethod(conn->loop, "add_writer", "iO", conn->stream.fd, callback);
         }
     }
     Py_XDECREF(callback);

@@ -116,8 +116,7 @@ Row_subscript(PyObject *self, PyObject *key)
     if (index == NULL) {
         return NULL;
     }
-    PyObject *position =
-        PyDict_CheckExact(index) ? PyDict_GetItemWithError(index, key) : NULL;
+    PyObject *position = PyDict_CheckExact(index) ? PyDict_GetItemWithError(index, key) : NULL;
     Py_XINCREF(position);
     Py_DECREF(index);
     if (position == NULL) {
@@ -154,8 +153,7 @@ Row_getattro(PyObject *self, PyObject *name)
         PyErr_Clear();
         PyObject *fields = Row_fields(self);
         if (fields != NULL) {
-            PyErr_Format(PyExc_AttributeError, "the row has no column %R; it has %R", name,
-                         fields);
+            PyErr_Format(PyExc_AttributeError, "the row has no column %R; it has %R", name, fields);
             Py_DECREF(fields);
         }
     }
@@ -170,8 +168,8 @@ Row_asdict(PyObject *self, PyObject *unused)
     PyObject *dict = fields == NULL ? NULL : PyDict_New();
     for (Py_ssize_t i = 0; dict != NULL && i < PyTuple_GET_SIZE(self); i++) {
         /* setdefault: of columns with the same name the first one wins. */
-        if (PyDict_SetDefault(dict, PyTuple_GET_ITEM(fields, i), PyTuple_GET_ITEM(self, i)) ==
-            NULL) {
+        if (PyDict_SetDefault(dict, PyTuple_GET_ITEM(fields, i), PyTuple_GET_ITEM(self, i))
+            == NULL) {
             Py_CLEAR(dict);
         }
     }
@@ -202,8 +200,8 @@ Row_repr(PyObject *self)
     PyObject *fields = Row_fields(self);
     PyObject *parts = fields == NULL ? NULL : PyList_New(0);
     for (Py_ssize_t i = 0; parts != NULL && i < PyTuple_GET_SIZE(self); i++) {
-        PyObject *part = PyUnicode_FromFormat("%S=%R", PyTuple_GET_ITEM(fields, i),
-                                              PyTuple_GET_ITEM(self, i));
+        PyObject *part =
+            PyUnicode_FromFormat("%S=%R", PyTuple_GET_ITEM(fields, i), PyTuple_GET_ITEM(self, i));
         if (part == NULL || PyList_Append(parts, part) < 0) {
             Py_CLEAR(parts);
         }
@@ -249,11 +247,11 @@ rows_type_namespace(struct core_state *st, PyObject *fields)
     PyObject *empty = PyTuple_New(0);
     PyObject *module = PyUnicode_FromString("pgasync");
     PyObject *space = PyDict_New();
-    if (index == NULL || empty == NULL || space == NULL || module == NULL ||
-        PyDict_SetItem(space, st->name__fields, fields) < 0 ||
-        PyDict_SetItem(space, st->name__index, index) < 0 ||
-        PyDict_SetItem(space, st->name___slots__, empty) < 0 ||
-        PyDict_SetItem(space, st->name___module__, module) < 0) {
+    if (index == NULL || empty == NULL || space == NULL || module == NULL
+        || PyDict_SetItem(space, st->name__fields, fields) < 0
+        || PyDict_SetItem(space, st->name__index, index) < 0
+        || PyDict_SetItem(space, st->name___slots__, empty) < 0
+        || PyDict_SetItem(space, st->name___module__, module) < 0) {
         Py_CLEAR(space);
     }
     for (Py_ssize_t i = 0; space != NULL && i < PyTuple_GET_SIZE(fields); i++) {
@@ -263,8 +261,8 @@ rows_type_namespace(struct core_state *st, PyObject *fields)
             Py_CLEAR(space);
         }
         /* Names with an underscore in front belong to the class. */
-        else if (PyUnicode_GET_LENGTH(name) > 0 && PyUnicode_READ_CHAR(name, 0) != '_' &&
-                 !PyDict_Contains(space, name)) {
+        else if (PyUnicode_GET_LENGTH(name) > 0 && PyUnicode_READ_CHAR(name, 0) != '_'
+                 && !PyDict_Contains(space, name)) {
             PyObject *descriptor =
                 PyObject_CallFunctionObjArgs(st->tuple_getter, position, Py_None, NULL);
             if (descriptor == NULL || PyDict_SetItem(space, name, descriptor) < 0) {

@@ -116,8 +116,7 @@ stmt_make_result_formats(struct statement *stmt)
     }
     wire_store_u16(stmt->result_formats, (uint16_t)codes);
     for (size_t i = 0; i < codes; i++) {
-        wire_store_u16(stmt->result_formats + 2 + 2 * i,
-                       (uint16_t)stmt->columns[i].codec->format);
+        wire_store_u16(stmt->result_formats + 2 + 2 * i, (uint16_t)stmt->columns[i].codec->format);
     }
     return 0;
 }
@@ -177,8 +176,8 @@ stmt_describe_column(struct statement *stmt, size_t index)
     const struct column *column = &stmt->columns[index];
     int32_t modifier = column->type_modifier;
     bool numeric = column->type_oid == OID_NUMERIC && modifier >= 4;
-    bool sized = (column->type_oid == OID_VARCHAR || column->type_oid == OID_BPCHAR) &&
-                 modifier >= 4;
+    bool sized =
+        (column->type_oid == OID_VARCHAR || column->type_oid == OID_BPCHAR) && modifier >= 4;
     PyObject *size = sized ? PyLong_FromLong(modifier - 4)
                            : long_or_none(column->type_size > 0, column->type_size);
     PyObject *precision = long_or_none(numeric, (modifier - 4) >> 16 & 0xFFFF);

@@ -88,8 +88,7 @@ stmtcache_drop(struct stmtcache *cache, struct statement *stmt, bool close)
 struct statement *
 stmtcache_get_borrow(struct stmtcache *cache, PyObject *sql)
 {
-    struct statement *stmt =
-        (struct statement *)PyDict_GetItemWithError(cache->by_sql, sql);
+    struct statement *stmt = (struct statement *)PyDict_GetItemWithError(cache->by_sql, sql);
     if (stmt == NULL) {
         PyErr_Clear();
         return NULL;

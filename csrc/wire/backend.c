@@ -44,8 +44,8 @@ bad_header(char tag, uint32_t len, uint32_t limit, struct wire_error *error)
                               (unsigned)(unsigned char)tag);
     }
     if (len < 4) {
-        return wire_error_set(error, WIRE_ERR_PROTOCOL, "message '%c' of impossible length %u",
-                              tag, (unsigned)len);
+        return wire_error_set(error, WIRE_ERR_PROTOCOL, "message '%c' of impossible length %u", tag,
+                              (unsigned)len);
     }
     return wire_error_set(error, WIRE_ERR_LIMIT,
                           "message '%c' of %u bytes is longer than the %u it may have", tag,

@@ -17,9 +17,8 @@ struct wire_frame {
  * A t C(no)) pass WIRE_MESSAGE_SHORT_MAX; before authentication
  * WIRE_MESSAGE_PREAUTH_MAX holds for all, WIRE_AUTH_MESSAGE_MAX for 'R'. The
  * limit is checked as soon as the five header bytes are there. */
-WIRE_MUSTCHECK enum wire_status
-wire_next_frame(const struct wire_buffer *in, bool authenticated, struct wire_frame *frame,
-                struct wire_error *error);
+WIRE_MUSTCHECK enum wire_status wire_next_frame(const struct wire_buffer *in, bool authenticated,
+                                                struct wire_frame *frame, struct wire_error *error);
 
 /* Body parsers. Each returns false when the body is short, long or out of range;
  * the slices they give are borrowed from the body. */
@@ -69,8 +68,7 @@ struct wire_error_field {
     wire_slice value;
 };
 WIRE_MUSTCHECK bool wire_error_fields(wire_slice body, struct wire_reader *fields);
-WIRE_MUSTCHECK bool wire_next_error_field(struct wire_reader *fields,
-                                          struct wire_error_field *out);
+WIRE_MUSTCHECK bool wire_next_error_field(struct wire_reader *fields, struct wire_error_field *out);
 
 /* RowDescription. */
 struct wire_field {
@@ -83,13 +81,13 @@ struct wire_field {
     int16_t format;
 };
 /* Checks the whole body; `count` fields can then be read one by one. */
-WIRE_MUSTCHECK bool wire_row_description(wire_slice body, size_t *count,
-                                         struct wire_reader *fields);
+WIRE_MUSTCHECK bool
+wire_row_description(wire_slice body, size_t *count, struct wire_reader *fields);
 void wire_next_field(struct wire_reader *fields, struct wire_field *out);
 
 /* ParameterDescription: checks the body; the OIDs are read with wire_read_u32. */
-WIRE_MUSTCHECK bool wire_parameter_description(wire_slice body, size_t *count,
-                                               struct wire_reader *oids);
+WIRE_MUSTCHECK bool
+wire_parameter_description(wire_slice body, size_t *count, struct wire_reader *oids);
 
 /* CopyInResponse, CopyOutResponse, CopyBothResponse. */
 struct wire_copy_response {

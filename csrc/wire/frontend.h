@@ -71,8 +71,8 @@ wire_put_param_begin(struct wire_buffer *b)
 /* Fills in the length of the value begun at `mark`; sticky limit error over 1 GiB. */
 void wire_put_param_end(struct wire_buffer *b, size_t mark);
 /* `result_formats`: the tail of the message as it goes out (count and codes, big-endian). */
-void wire_put_bind_end(struct wire_buffer *b, const struct wire_bind *bind,
-                       wire_slice result_formats);
+void
+wire_put_bind_end(struct wire_buffer *b, const struct wire_bind *bind, wire_slice result_formats);
 
 /* COPY. */
 void wire_put_copy_data(struct wire_buffer *b, wire_slice data);

@@ -150,8 +150,7 @@ take_parameter(struct wire_session *s, const struct wire_frame *frame, struct wi
 }
 
 static enum wire_status
-take_notification(struct wire_session *s, const struct wire_frame *frame,
-                  struct wire_event *event)
+take_notification(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
 {
     if (!wire_parse_notification(frame->body, &event->u.notification)) {
         return malformed(s, frame->tag);
@@ -166,8 +165,7 @@ static void
 skip_to_sync(struct wire_session *s)
 {
     bool query = (head_step(s) & ~WIRE_STEP_RIDER) == WIRE_STEP_QUERY;
-    while (!query && s->steps_count > 0
-           && (head_step(s) & ~WIRE_STEP_RIDER) != WIRE_STEP_SYNC) {
+    while (!query && s->steps_count > 0 && (head_step(s) & ~WIRE_STEP_RIDER) != WIRE_STEP_SYNC) {
         pop_step(s);
     }
     s->substate = s->steps_count > 0 ? SUB_FAILED : SUB_NONE;
@@ -228,9 +226,8 @@ next_in_auth(struct wire_session *s, const struct wire_frame *frame, struct wire
 {
     switch (frame->tag) {
     case WIRE_TAG_AUTHENTICATION:
-        return s->substate == SUB_FAILED
-                   ? unexpected(s, frame->tag)
-                   : wire_session_authenticate(s, frame->body, out, event);
+        return s->substate == SUB_FAILED ? unexpected(s, frame->tag)
+                                         : wire_session_authenticate(s, frame->body, out, event);
     case WIRE_TAG_ERROR:
         return take_error(s, frame, event);
     case WIRE_TAG_NOTICE:
@@ -243,8 +240,7 @@ next_in_auth(struct wire_session *s, const struct wire_frame *frame, struct wire
 }
 
 static enum wire_status
-take_backend_key(struct wire_session *s, const struct wire_frame *frame,
-                 struct wire_event *event)
+take_backend_key(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
 {
     if (s->substate != SUB_NONE) {
         return unexpected(s, frame->tag); /* a second one */
@@ -261,7 +257,8 @@ static enum wire_status
 next_in_boot(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
 {
     enum wire_status status;
-    if (s->substate == SUB_FAILED && frame->tag != WIRE_TAG_NOTICE && frame->tag != WIRE_TAG_ERROR) {
+    if (s->substate == SUB_FAILED && frame->tag != WIRE_TAG_NOTICE
+        && frame->tag != WIRE_TAG_ERROR) {
         return unexpected(s, frame->tag);
     }
     switch (frame->tag) {
@@ -422,8 +419,7 @@ on_execute(struct wire_session *s, const struct wire_frame *frame, struct wire_e
     if (rows && frame->tag == WIRE_TAG_PORTAL_SUSPENDED) {
         return bare_done(s, frame, event, WIRE_EV_SUSPENDED);
     }
-    return s->substate == SUB_NONE ? on_first_answer(s, frame, event)
-                                   : unexpected(s, frame->tag);
+    return s->substate == SUB_NONE ? on_first_answer(s, frame, event) : unexpected(s, frame->tag);
 }
 
 static enum wire_status
@@ -473,8 +469,8 @@ on_query(struct wire_session *s, const struct wire_frame *frame, struct wire_eve
 }
 
 static enum wire_status
-on_bare(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event,
-        char tag, enum wire_event_kind kind)
+on_bare(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event, char tag,
+        enum wire_event_kind kind)
 {
     return frame->tag == tag ? bare_done(s, frame, event, kind) : unexpected(s, frame->tag);
 }

@@ -116,9 +116,8 @@ struct wire_startup {
 };
 
 /* Writes the StartupMessage. A request of its own: it ends with READY. */
-WIRE_MUSTCHECK enum wire_status
-wire_session_start(struct wire_session *s, struct wire_buffer *out,
-                   const struct wire_startup *startup);
+WIRE_MUSTCHECK enum wire_status wire_session_start(struct wire_session *s, struct wire_buffer *out,
+                                                   const struct wire_startup *startup);
 
 /* Goes on after WIRE_EV_SCRAM_KEY with the salted password. */
 WIRE_MUSTCHECK enum wire_status

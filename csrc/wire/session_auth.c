@@ -85,8 +85,7 @@ auth_cleartext(struct wire_session *s, wire_slice data, struct wire_buffer *out)
         return wire_error_set(&s->error, WIRE_ERR_PROTOCOL,
                               "AuthenticationCleartextPassword of a wrong length");
     }
-    enum wire_status status =
-        auth_begin(s, WIRE_AUTH_CLEARTEXT, WIRE_ALLOW_PASSWORD, "password");
+    enum wire_status status = auth_begin(s, WIRE_AUTH_CLEARTEXT, WIRE_ALLOW_PASSWORD, "password");
     if (status != WIRE_OK) {
         return status;
     }
@@ -131,8 +130,8 @@ find_mechanism(wire_slice data, bool *found, char *offered, size_t offered_max)
         if (name.len == 0) {
             break;
         }
-        if (name.len == sizeof(mechanism_name) - 1 &&
-            memcmp(name.ptr, mechanism_name, name.len) == 0) {
+        if (name.len == sizeof(mechanism_name) - 1
+            && memcmp(name.ptr, mechanism_name, name.len) == 0) {
             *found = true;
         }
         for (size_t i = 0; i < name.len + 1 && len + 1 < offered_max; i++) {

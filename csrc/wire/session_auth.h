@@ -15,7 +15,7 @@ void wire_session_forget_secrets(struct wire_session *s);
 
 /* Ends the session for good: wipes the secrets and stores `status` with `text`,
  * unless an error is stored already. Returns the status now stored. */
-enum wire_status wire_session_break(struct wire_session *s, enum wire_status status,
-                                    const char *text);
+enum wire_status
+wire_session_break(struct wire_session *s, enum wire_status status, const char *text);
 
 #endif

@@ -31,8 +31,7 @@ struct wire_error {
 
 /* Stores `status` and the formatted text unless an error is there already (the
  * first one is the cause). Returns the status now stored. */
-enum wire_status
-wire_error_set(struct wire_error *error, enum wire_status status, const char *format, ...)
-    WIRE_PRINTF(3, 4);
+enum wire_status wire_error_set(struct wire_error *error, enum wire_status status,
+                                const char *format, ...) WIRE_PRINTF(3, 4);
 
 #endif

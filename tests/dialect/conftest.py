@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from dialect.flights import FlightCounter
 from sqlalchemy.dialects import registry
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import pgasync
+from dialect.flights import FlightCounter
 from pgasync import conninfo
 
 # What the entry point of an installed pgasync says: an uninstalled one works, too.

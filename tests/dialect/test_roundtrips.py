@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from dialect.flights import FlightCounter
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from dialect.flights import FlightCounter
 
 SELECT = sa.select(sa.literal(1, sa.Integer) + sa.bindparam("n", type_=sa.Integer))
 

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol.h"
+
 static int check_failures;
 
 static inline void
@@ -54,13 +56,13 @@ check_hex(const char *side, const void *bytes, size_t len)
 }
 
 static inline void
-check_bytes(const void *got, size_t got_len, const void *expected, size_t len, const char *text,
-            const char *file, int line)
+check_slice(wire_slice got, const void *expected, size_t len, const char *text, const char *file,
+            int line)
 {
-    if (got_len != len || (len != 0 && memcmp(got, expected, len) != 0)) {
+    if (got.len != len || (len != 0 && memcmp(got.ptr, expected, len) != 0)) {
         check_fail(file, line);
         fprintf(stderr, "%s:", text);
-        check_hex("got", got, got_len);
+        check_hex("got", got.ptr, got.len);
         check_hex("expected", expected, len);
         fprintf(stderr, "\n");
     }
@@ -72,7 +74,7 @@ check_bytes(const void *got, size_t got_len, const void *expected, size_t len, c
 #define CHECK_STR(got, expected) check_str((got), (expected), #got, __FILE__, __LINE__)
 /* A wire_slice against a string literal, which may have NULs inside. */
 #define CHECK_SLICE(slice, literal)                                                                \
-    check_bytes((slice).ptr, (slice).len, literal, sizeof(literal) - 1, #slice, __FILE__, __LINE__)
+    check_slice((slice), literal, sizeof(literal) - 1, #slice, __FILE__, __LINE__)
 
 /* The exit code of the test. */
 static inline int
