@@ -14,7 +14,7 @@ import resource
 import time
 from typing import Any
 
-SQLALCHEMY = ("core", "intx")
+SQLALCHEMY = ("core", "intx", "core_ready", "intx_ready")
 
 
 def driver_for(name: str, scenario: str) -> Any:

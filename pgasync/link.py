@@ -336,8 +336,12 @@ class Link:
         self.ended(core)
 
     def ended(self, core: _core.Connection) -> None:
-        """The connection is closed: the termination listeners are told, once."""
+        """The connection is closed: the termination listeners are told, once. What
+        still waits for the end of a CancelRequest need not wait any more."""
         self.drained(core)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            for task in [*self._tasks]:
+                self.loop.call_soon_threadsafe(task.cancel)
         wrapper = self._connection()
         if wrapper is not None and wrapper._termination_listeners:
             listeners, wrapper._termination_listeners = (

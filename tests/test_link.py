@@ -7,6 +7,7 @@ import hashlib
 import logging
 import socket
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,8 +116,8 @@ async def test_repeated_until_the_deadline(
 ) -> None:
     made, core = make(postmaster.port, cancel_timeout=0.9), Core()
     ended: list[Any] = []
-    made.wrapper = lambda: "the connection"
-    made.termination_listeners[ended.append] = None
+    wrapper = SimpleNamespace(_termination_listeners={ended.append: None})
+    made.wrapper = lambda: wrapper
     made.abandoned(core)
     await settled(lambda: core.closed)
     assert 3 <= len(postmaster.requests) <= 4
@@ -126,7 +127,7 @@ async def test_repeated_until_the_deadline(
     assert not caplog.records
     await asyncio.sleep(0)
     await settled(lambda: ended)
-    assert ended == ["the connection"]
+    assert ended == [wrapper]
 
 
 async def test_unreachable_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

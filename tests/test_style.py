@@ -31,7 +31,7 @@ SELF = Path(__file__).resolve()
 # Folders of the machine this was written on, and hosts of package registries.
 MACHINE_PATH = re.compile(r"(?<![\w.}$*])/(?:work|root|home|Users|tmp)/\w[\w./-]*")
 REGISTRY = re.compile(
-    r"\b(?:(?:test\.)?pypi\.org|files\.pythonhosted\.org|registry\.\w+|"
+    r"\b(?:(?:test\.)?pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|"
     r"proxy\.golang\.org|deb\.debian\.org|archive\.ubuntu\.com)\b"
 )
 

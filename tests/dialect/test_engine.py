@@ -1,0 +1,526 @@
+"""The engine: arguments, the pool, transaction modes, streaming, lost connections."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc, pool
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+import pgasync
+from pgasync import errors
+from pgasync.sqlalchemy.adapter import Connection, ServerSideCursor
+from pgasync.sqlalchemy.dialect import PGDialect_pgasync
+
+MakeEngine = Callable[..., AsyncEngine]
+SQLALCHEMY_2_1 = sa.__version__.startswith("2.1")
+
+
+async def show(conn: AsyncConnection, name: str) -> Any:
+    return await conn.scalar(sa.text(f"show {name}"))
+
+
+async def adapted(conn: AsyncConnection) -> Connection:
+    connection = (await conn.get_raw_connection()).dbapi_connection
+    assert isinstance(connection, Connection)
+    return connection
+
+
+async def pid(conn: AsyncConnection) -> int:
+    return int(await conn.scalar(sa.text("select pg_backend_pid()")))
+
+
+async def kill(dsn: str, victim: int) -> None:
+    async with pgasync.connect(dsn) as conn:
+        await conn.execute("select pg_terminate_backend($1, 5000)", [victim])
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("u:p%40w@h:5433/d", {"user": "u", "password": "p@w", "host": "h"}),
+        ("u:p@h:5433/d", {"port": 5433, "dbname": "d"}),
+        ("h/d?sslmode=disable&connect_timeout=3", {"connect_timeout": "3"}),
+        ("/d?host=a:1&host=b:2", {"host": "a,b", "port": "1,2"}),
+        ("/d?host=a,b&port=7,8", {"host": "a,b", "port": "7,8"}),
+        ("/d?host=%2Fvar%2Frun", {"host": "/var/run"}),
+        ("", {}),
+    ],
+)
+def test_connect_arguments(url: str, wanted: dict[str, Any]) -> None:
+    dialect = PGDialect_pgasync()
+    given = make_url(f"postgresql+pgasync://{url}")
+    positional, keywords = dialect.create_connect_args(given)
+    assert positional == []
+    assert wanted.items() <= {k: v for k, v in keywords.items() if v != ""}.items()
+
+
+async def test_keywords_in_the_url_and_in_connect_args(make_engine: MakeEngine) -> None:
+    engine = make_engine(
+        "application_name=from_url&command_timeout=30"
+        "&prepared_statement_cache_size=0&max_cached_statement_lifetime=5",
+        connect_args={
+            "server_settings": {"work_mem": "5MB"},
+            "prepared_statement_name_func": lambda: "never asked",
+            "timeout": 20,
+        },
+    )
+    async with engine.connect() as conn:
+        assert await show(conn, "application_name") == "from_url"
+        assert await show(conn, "work_mem") == "5MB"
+        core = (await adapted(conn))._core
+        assert core.cached_statements == 0
+
+
+async def test_an_unknown_keyword(make_engine: MakeEngine) -> None:
+    with pytest.raises(exc.InterfaceError, match="applicaton_name"):
+        async with make_engine("applicaton_name=x").connect():
+            pass
+
+
+async def test_async_creator(make_engine: MakeEngine, dsn: str) -> None:
+    made = []
+
+    async def creator() -> pgasync.Connection:
+        made.append(await pgasync.connect(dsn, application_name="created"))
+        return made[-1]
+
+    engine = make_engine(url="postgresql+pgasync://", async_creator=creator)
+    async with engine.connect() as conn:
+        assert await show(conn, "application_name") == "created"
+        raw = await conn.get_raw_connection()
+        assert raw.driver_connection is made[0]
+
+
+@pytest.mark.parametrize(
+    ("address", "wrapper"),
+    [
+        ("postgresql+pgasync://127.0.0.1:1/d", exc.OperationalError),
+        ("postgresql+pgasync:///d?host=/nowhere", exc.OperationalError),
+    ],
+)
+async def test_connect_errors_are_wrapped(
+    make_engine: MakeEngine, address: str, wrapper: type[Exception]
+) -> None:
+    with pytest.raises(wrapper) as caught:
+        async with make_engine(url=address).connect():
+            pass
+    assert isinstance(caught.value.orig, pgasync.ConnectError)
+
+
+async def test_unknown_database(make_engine: MakeEngine, url: str) -> None:
+    elsewhere = make_url(url).set(database="nowhere").render_as_string(False)
+    with pytest.raises(exc.ProgrammingError) as caught:
+        async with make_engine(url=elsewhere).connect():
+            pass
+    assert isinstance(caught.value.orig, errors.InvalidCatalogName)
+
+
+# The dialect
+
+
+async def test_what_the_dialect_learns(
+    make_engine: MakeEngine, server: Any, schema: str
+) -> None:
+    engine = make_engine()
+    async with engine.connect() as conn:
+        dialect: Any = conn.dialect
+        raw = await conn.get_raw_connection()
+        reported = raw.driver_connection.info.parameters["server_version"]
+    assert ".".join(map(str, dialect.server_version_info)) == reported.split(" ")[0]
+    assert dialect.default_schema_name == schema
+    assert dialect.default_isolation_level == "READ COMMITTED"
+    assert dialect._backslash_escapes is False
+    assert dialect.supports_statement_cache
+    assert isinstance(engine.pool, pool.AsyncAdaptedQueuePool)
+    if SQLALCHEMY_2_1:
+        version = tuple(int(part) for part in pgasync.__version__.split("."))
+        assert tuple(dialect.dbapi_version)[:3] == version
+
+
+async def test_the_driver_connection(engine: AsyncEngine) -> None:
+    """The async interface is within reach, in the session's own transaction."""
+    async with engine.connect() as conn:
+        raw = await conn.get_raw_connection()
+        driver = raw.driver_connection
+        assert isinstance(driver, pgasync.Connection)
+        await conn.execute(sa.text("create table t (n int)"))
+        await driver.executemany("insert into t values ($1)", [(1,), (2,)])
+        assert await conn.scalar(sa.text("select sum(n) from t")) == 3
+
+        def sync(connection: sa.Connection) -> Any:
+            inner: Any = connection.connection.dbapi_connection
+            return inner.run_async(lambda c: c.fetchval("select max(n) from t"))
+
+        assert await conn.run_sync(sync) == 2
+
+
+async def test_compiled_statements_are_cached(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        core = (await adapted(conn))._core
+        statement = sa.select(sa.literal(1, sa.Integer))
+        for _ in range(3):
+            await conn.execute(statement)
+        before = core.cached_statements
+        await conn.execute(sa.select(sa.literal(2, sa.Integer)))
+        assert core.cached_statements == before
+
+
+# How transactions begin
+
+
+@pytest.mark.parametrize(
+    "level", ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+)
+async def test_isolation_levels(engine: AsyncEngine, level: str) -> None:
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level=level)
+        assert await show(conn, "transaction_isolation") == level.lower()
+        assert await conn.get_isolation_level() == level
+        await conn.rollback()
+        assert await show(conn, "transaction_isolation") == level.lower()
+    async with engine.connect() as conn:  # the same connection, reset
+        assert await show(conn, "transaction_isolation") == "read committed"
+
+
+async def test_autocommit(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level="AUTOCOMMIT")
+        await conn.execute(sa.text("create table auto (n int)"))
+        assert not (await adapted(conn))._core.in_transaction
+        await conn.execute(sa.text("vacuum auto"))  # refused in a transaction
+        await conn.rollback()
+        assert await conn.scalar(sa.text("select count(*) from auto")) == 0
+        connection = await adapted(conn)
+        assert connection.autocommit
+        assert conn.dialect.detect_autocommit_setting(connection)
+    async with engine.connect() as conn:
+        assert not (await adapted(conn)).autocommit
+
+
+async def test_autocommit_of_the_driver_survives(make_engine: MakeEngine) -> None:
+    engine = make_engine("autocommit=true")
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level="SERIALIZABLE")
+        assert not (await adapted(conn)).autocommit
+    async with engine.connect() as conn:
+        assert (await adapted(conn)).autocommit
+
+
+async def test_level_of_the_engine(make_engine: MakeEngine) -> None:
+    engine = make_engine(isolation_level="REPEATABLE READ")
+    for _ in range(2):
+        async with engine.connect() as conn:
+            assert await show(conn, "transaction_isolation") == "repeatable read"
+            await conn.rollback()
+            await conn.execution_options(isolation_level="SERIALIZABLE")
+            assert await show(conn, "transaction_isolation") == "serializable"
+
+
+async def test_the_servers_default_level_is_left_alone(make_engine: MakeEngine) -> None:
+    """The session's default changes after the engine has looked at it."""
+    engine = make_engine(pool_size=1)
+    async with engine.connect() as conn:
+        await conn.execute(
+            sa.text("set session characteristics as transaction isolation level"
+                    " repeatable read")
+        )  # fmt: skip
+        await conn.commit()
+        await conn.execution_options(isolation_level="SERIALIZABLE")
+        assert await show(conn, "transaction_isolation") == "serializable"
+    async with engine.connect() as conn:
+        assert await show(conn, "transaction_isolation") == "repeatable read"
+
+
+async def test_readonly_and_deferrable(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        await conn.execution_options(
+            isolation_level="SERIALIZABLE",
+            postgresql_readonly=True,
+            postgresql_deferrable=True,
+        )
+        with pytest.raises(exc.InternalError) as caught:
+            await conn.execute(sa.text("create table t (n int)"))
+        assert isinstance(caught.value.orig, errors.ReadOnlySqlTransaction)
+        await conn.rollback()
+        assert await show(conn, "transaction_deferrable") == "on"
+        connection = await adapted(conn)
+        assert conn.dialect.get_readonly(connection)
+        assert conn.dialect.get_deferrable(connection)
+    async with engine.connect() as conn:
+        assert await show(conn, "transaction_read_only") == "off"
+        assert await show(conn, "transaction_deferrable") == "off"
+
+
+# Streaming
+
+NUMBERS = sa.text("select n, n * 2 as twice from generate_series(1, 1000) n")
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "AUTOCOMMIT"])
+async def test_stream(engine: AsyncEngine, level: str) -> None:
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level=level)
+        async with conn.stream(NUMBERS) as result:
+            assert list(result.keys()) == ["n", "twice"]
+            assert await result.fetchone() == (1, 2)
+            assert await result.fetchmany(3) == [(2, 4), (3, 6), (4, 8)]
+            rest = await result.all()
+        assert rest == [(n, n * 2) for n in range(5, 1001)]
+        async with conn.stream(NUMBERS) as result:
+            assert [n async for n in result.scalars()] == list(range(1, 1001))
+        assert await conn.scalar(sa.text("select 1")) == 1
+
+
+async def test_stream_is_pulled(engine: AsyncEngine) -> None:
+    """The server makes rows as they are asked for."""
+    async with engine.connect() as conn:
+        await conn.execute(sa.text("create temporary sequence made"))
+        statement = sa.text("select nextval('made') from generate_series(1, 100000)")
+        async with conn.stream(statement) as result:
+            await result.fetchmany(10)
+        assert await conn.scalar(sa.text("select last_value from made")) < 1000
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "AUTOCOMMIT"])
+async def test_early_exit_from_a_stream(engine: AsyncEngine, level: str) -> None:
+    """The portal is closed, its transaction too where it was opened for it."""
+    portals = "select count(*) from pg_cursors where name like 'sqlalchemy%'"
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level=level)
+        async with conn.stream(NUMBERS) as result:
+            assert await result.fetchone() == (1, 2)
+            assert await conn.scalar(sa.text(portals)) == 1
+        assert await conn.scalar(sa.text(portals)) == 0
+        core = (await adapted(conn))._core
+        assert core.in_transaction is (level != "AUTOCOMMIT")
+
+
+async def test_streams_side_by_side(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn, conn.stream(NUMBERS) as one:
+        async with conn.stream(NUMBERS) as two:
+            pairs = [(await one.fetchone(), await two.fetchone()) for _ in range(500)]
+        assert all(first == second for first, second in pairs)
+        assert len(await one.all()) == 500
+
+
+async def test_yield_per(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        streaming = await conn.stream(NUMBERS, execution_options={"yield_per": 300})
+        sizes = [len(part) async for part in streaming.partitions(300)]
+        assert sizes == [300, 300, 300, 100]
+
+
+async def test_stream_with_parameters_and_errors(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level="AUTOCOMMIT")
+        statement = sa.text("select 6 / (3 - n) from generate_series(1, :n) n")
+        async with conn.stream(statement, {"n": 2}) as result:
+            assert (await result.scalars().all()) == [3, 6]
+        with pytest.raises(exc.DataError):
+            async with conn.stream(statement, {"n": 3}):
+                pass
+        with pytest.raises(exc.DataError, match="cannot send"):
+            async with conn.stream(statement, {"n": object()}):
+                pass
+        assert not (await adapted(conn))._core.in_transaction
+        assert await conn.scalar(sa.text("select 1")) == 1
+
+
+async def test_a_stream_has_no_executemany(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        cursor = (await adapted(conn)).cursor(server_side=True)
+        assert isinstance(cursor, ServerSideCursor)
+        with pytest.raises(pgasync.NotSupportedError):
+            cursor.executemany("select $1::int", [(1,)])
+
+
+# Lost connections
+
+
+async def test_pre_ping_replaces_the_dead(make_engine: MakeEngine, dsn: str) -> None:
+    engine = make_engine(pool_pre_ping=True, pool_size=1)
+    async with engine.connect() as conn:
+        first = await pid(conn)
+    await kill(dsn, first)
+    async with engine.connect() as conn:
+        assert await pid(conn) != first
+
+
+async def test_disconnect_while_idle(make_engine: MakeEngine, dsn: str) -> None:
+    """Without a ping the first statement fails, and the pool starts afresh."""
+    engine = make_engine(pool_size=2)
+    async with engine.connect() as one, engine.connect() as two:
+        first, second = await pid(one), await pid(two)
+    await kill(dsn, first)
+    await kill(dsn, second)
+    with pytest.raises(exc.DBAPIError) as caught:
+        async with engine.connect() as conn:
+            await pid(conn)
+    assert caught.value.connection_invalidated
+    async with engine.connect() as one, engine.connect() as two:
+        assert {first, second}.isdisjoint({await pid(one), await pid(two)})
+
+
+async def test_disconnect_in_a_statement(engine: AsyncEngine, dsn: str) -> None:
+    async with engine.connect() as conn:
+        first = await pid(conn)
+        sleeping = asyncio.ensure_future(conn.execute(sa.text("select pg_sleep(60)")))
+        await asyncio.sleep(0.05)
+        await kill(dsn, first)
+        with pytest.raises(exc.OperationalError) as caught:
+            await sleeping
+        assert caught.value.connection_invalidated
+        assert isinstance(caught.value.orig, pgasync.ConnectionLost)
+        await conn.rollback()
+        assert await pid(conn) != first
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (pgasync.ConnectionLost("gone"), True),
+        (errors.AdminShutdown("bye"), True),
+        (errors.CannotConnectNow("later"), True),
+        (errors.ConnectionFailure("cut"), True),
+        (errors.UniqueViolation("twice"), False),
+        (errors.QueryCanceled("stopped"), False),
+        (pgasync.DataError("does not fit"), False),
+        (OSError("not of ours"), False),
+    ],
+)
+def test_is_disconnect(error: Exception, lost: bool) -> None:
+    made = type(error)("message")
+    if isinstance(made, pgasync.Error) and not made.sqlstate:
+        made.sqlstate = {
+            errors.AdminShutdown: "57P01",
+            errors.CannotConnectNow: "57P03",
+            errors.ConnectionFailure: "08006",
+        }.get(type(error))
+    assert PGDialect_pgasync().is_disconnect(made, None, None) is lost
+
+
+async def test_command_timeout(make_engine: MakeEngine) -> None:
+    engine = make_engine("command_timeout=0.1")
+    sleep = sa.text("select pg_sleep(30)")
+    async with engine.connect() as conn:
+        with pytest.raises(exc.OperationalError) as caught:
+            await conn.execute(sleep)
+        assert isinstance(caught.value.orig, pgasync.QueryTimeout)
+    async with engine.connect() as conn:
+        with pytest.raises(exc.OperationalError) as caught:
+            await conn.stream(sleep)
+        assert isinstance(caught.value.orig, pgasync.QueryTimeout)
+    async with engine.connect() as conn:
+        assert await conn.scalar(sa.text("select 1")) == 1
+
+
+async def test_invalidate(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        driver = (await conn.get_raw_connection()).driver_connection
+        first = await pid(conn)
+        await conn.invalidate()
+        assert driver.closed
+        await conn.rollback()
+        assert await pid(conn) != first
+
+
+async def test_forgotten_connection(engine: AsyncEngine) -> None:
+    """Collected without a greenlet: closed at once, with SQLAlchemy's warning."""
+    conn = await engine.connect()
+    driver = (await conn.get_raw_connection()).driver_connection
+    await conn.execute(sa.text("select 1"))
+    with pytest.warns(exc.SAWarning, match="non-checked-in connection"):
+        del conn
+        gc.collect()
+    assert driver.closed
+    async with engine.connect() as conn:
+        assert await conn.scalar(sa.text("select 1")) == 1
+
+
+def test_terminate_after_the_loop(dsn: str, url: str) -> None:
+    """An engine that outlives its loop can still get rid of its connections."""
+    engine = create_async_engine(url)
+    held: list[Any] = []
+
+    async def use() -> None:
+        async with engine.connect() as conn:
+            held.append(await adapted(conn))
+            await conn.execute(sa.text("select 1"))
+
+    asyncio.run(use())
+    (connection,) = held
+    connection.terminate()
+    assert connection.is_closed()
+    connection.terminate()  # again: nothing
+    held.clear()
+
+
+async def test_two_loops_in_turn(url: str) -> None:
+    """dispose(close=False), as SQLAlchemy's manual says, then another loop."""
+    engine = create_async_engine(url, poolclass=pool.NullPool)
+
+    async def use() -> int:
+        async with engine.connect() as conn:
+            return int(await conn.scalar(sa.text("select 7")))
+
+    assert await use() == 7
+    assert await asyncio.to_thread(lambda: asyncio.run(use())) == 7
+
+
+# Cancellation
+
+
+@pytest.mark.parametrize("query", ["select 1", "select pg_sleep(0.02)"])
+async def test_cancelled_anywhere(make_engine: MakeEngine, query: str) -> None:
+    """After any number of turns of the loop: no connection stays checked out, the
+    task ends cancelled, and the next use gets its own result."""
+    engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=10)
+    statement = sa.text(f"{query}")
+
+    async def use() -> None:
+        async with engine.connect() as conn:
+            await conn.execute(statement)
+            await conn.execute(statement)
+            await conn.commit()
+
+    for turns in range(25):
+        task = asyncio.ensure_future(use())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+        async with engine.connect() as conn:
+            assert await conn.scalar(sa.text(f"select {turns}")) == turns
+        assert engine.pool.checkedout() == 0
+
+
+async def test_cancelled_in_a_statement(engine: AsyncEngine) -> None:
+    """The pool gives up the connection; closing it stops the statement."""
+    async with engine.connect() as conn:
+        victim = await pid(conn)
+        await conn.rollback()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(conn.execute(sa.text("select pg_sleep(60)")), 0.05)
+    async with engine.connect() as conn:
+        running = sa.text(
+            "select count(*) from pg_stat_activity"
+            " where pid = :victim and state = 'active'"
+        )
+        for _ in range(100):
+            if await conn.scalar(running, {"victim": victim}) == 0:
+                break
+            await conn.rollback()  # statistics are read once in a transaction
+            await asyncio.sleep(0.02)
+        else:
+            pytest.fail("the statement still runs on the server")
