@@ -30,8 +30,12 @@ PACKAGE := $(wildcard pgasync/*.py pgasync/*.pyi pgasync/sqlalchemy/*.py)
 demo: $(VENV)/.built
 	@$(BIN)/python tests/run_demo.py $(ARGS)
 
-test: $(VENV)/.built
+test: $(VENV)/.built $(VENV)/.sqlalchemy-2.0
 	@$(BIN)/pytest $(ARGS)
+ifeq ($(ARGS),)
+	@echo "The dialect's tests again, on SQLAlchemy 2.0"
+	@PYTHONPATH=$(CURDIR)/$(VENV)/sqlalchemy-2.0 $(BIN)/pytest -q tests/dialect
+endif
 
 # libasan must be the first library of the process; libstdc++ is there because its
 # exceptions (greenlet) need a known address. CPython's own leaks at exit would
@@ -93,6 +97,13 @@ $(VENV)/.built: $(SOURCES) | check-tools
 	  echo "Building pgasync._core for $(VENV)"; \
 	  $(VENV)/$(PIP_INSTALL) --no-build-isolation --no-deps -e .; \
 	fi
+	@touch $@
+
+# The older SQLAlchemy lies in a folder of its own, in front of the newer one when
+# it is asked for.
+$(VENV)/.sqlalchemy-2.0: $(VENV)/.built
+	@test -f $@ || $(VENV)/$(PIP_INSTALL) --target $(VENV)/sqlalchemy-2.0 \
+	  'sqlalchemy[asyncio]<2.1'
 	@touch $@
 
 # The peers are installed beside it, by their extra.

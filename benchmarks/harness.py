@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -45,17 +46,32 @@ def versions() -> dict[str, str]:
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
+    found["core"] = core_digest()
     return found
+
+
+def core_digest() -> str:
+    """Of the file of pgasync._core: which build was measured. "" when there is none."""
+    try:
+        spec = importlib.util.find_spec("pgasync._core")
+    except ImportError:
+        return ""
+    if spec is None or spec.origin is None:
+        return ""
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """The DSN of a PostgreSQL 18 that holds the tables of work.py."""
+    core = core_digest()
     progress("Starting PostgreSQL and filling its tables")
     try:
         with servers.Server(18, settings={"autovacuum": "off"}) as started:
             started.psql(work.SCHEMA)
             yield started.dsn
+        if core_digest() != core:
+            raise SystemExit("pgasync._core was rebuilt meanwhile: measure again")
     except servers.ServerError as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
@@ -100,11 +116,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def save(kind: str, results: Any) -> Path:
+def save(kind: str, results: Any, **settings: object) -> Path:
     """Writes benchmarks/results/KIND-DATE.json; where it is."""
     now = datetime.datetime.now(datetime.timezone.utc)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{kind}-{now:%Y%m%d-%H%M%S}.json"
-    document = {"date": now.isoformat(), "versions": versions(), "results": results}
+    document = {
+        "date": now.isoformat(),
+        "versions": versions(),
+        "settings": settings,
+        "results": results,
+    }
     path.write_text(json.dumps(document, indent=2) + "\n")
     return path

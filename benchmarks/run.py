@@ -142,7 +142,8 @@ def main() -> None:
                     {x: measure(x, scenario, dsn, options.uvloop) for x in order}
                 )
             print(report(scenario, rounds), flush=True)
-    print(f"Written to {harness.save('run', results)}")
+    path = harness.save("run", results, rounds=options.rounds, uvloop=options.uvloop)
+    print(f"Written to {path}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
  *     mutate SECONDS SEED FINDING FILE...
  * runs the target on changed versions of the files, the same ones for the same seed,
  * and prints how many. An input that fails is written to the path FINDING. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime, open, write */
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>

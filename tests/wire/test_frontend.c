@@ -129,7 +129,7 @@ test_bind(struct wire_buffer *b)
     value = wire_put_param_begin(b);
     wire_put_param_end(b, value);
     wire_put_bind_end(b, &bind, tail);
-    CHECK_SENT(b, "S\0\0\0\4B\0\0\0\x26p\0s\0\0\3\0\1\0\1\0\0\0\3"
+    CHECK_SENT(b, "S\0\0\0\4B\0\0\0\x24p\0s\0\0\3\0\1\0\1\0\0\0\3"
                   "\0\0\0\2\1\2\xFF\xFF\xFF\xFF\0\0\0\0\0\1\0\1");
 }
 

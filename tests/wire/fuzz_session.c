@@ -1,0 +1,201 @@
+/* session.c: a hostile server behind any steps. The first bytes choose them:
+ *     how the session starts: bit 0: it is authenticated already; bits 1 to 4: the
+ *         WIRE_ALLOW_ mask; bit 5: there is a password
+ *     how many steps (modulo 32), then one byte for each: low three bits the step,
+ *         the highest bit makes it a rider
+ * The rest comes from the server: whole, byte by byte and in pieces. Events, status,
+ * error text and the bytes sent must be the same each time. */
+#include "session.h"
+
+#include <assert.h>
+
+#include "fuzz.h"
+#include "transcript.h"
+
+#define SMALL 512 /* byte by byte up to here: the time goes with the square */
+
+struct input {
+    uint8_t start;
+    wire_slice steps;
+    wire_slice server;
+};
+
+struct outcome {
+    struct wire_buffer transcript;
+    struct wire_buffer sent;
+    enum wire_status status;
+};
+
+static struct input
+split_input(const uint8_t *data, size_t size)
+{
+    struct wire_reader r = {data, data + size, false};
+    struct input input;
+    input.start = wire_read_u8(&r);
+    size_t steps = wire_read_u8(&r) % 32u;
+    steps = steps < wire_reader_left(&r) ? steps : wire_reader_left(&r);
+    input.steps = wire_read_bytes(&r, steps);
+    input.server = wire_read_bytes(&r, wire_reader_left(&r));
+    return input;
+}
+
+static void
+push_steps(struct wire_session *s, wire_slice steps)
+{
+    enum wire_status status = wire_session_reserve(s, steps.len + 1);
+    assert(status == WIRE_OK);
+    for (size_t i = 0; i < steps.len; i++) {
+        unsigned step = 1 + (steps.ptr[i] & 7u);
+        wire_session_push(s, step | (steps.ptr[i] & WIRE_STEP_RIDER));
+    }
+}
+
+static void
+start(struct wire_session *s, const struct input *input, struct wire_buffer *out)
+{
+    struct wire_pair pair = {{(const uint8_t *)"user", 4}, {(const uint8_t *)"me", 2}};
+    struct wire_startup startup = {.pairs = &pair,
+                                   .pairs_count = 1,
+                                   .user = pair.value,
+                                   .password = {(const uint8_t *)"secret", 6},
+                                   .allow = (input->start >> 1) & WIRE_ALLOW_ALL};
+    if ((input->start & 0x20) == 0) {
+        startup.password = (wire_slice){NULL, 0};
+    }
+    wire_session_init(s);
+    enum wire_status status = wire_session_start(s, out, &startup);
+    assert(status == WIRE_OK);
+    if ((input->start & 1) != 0) { /* what a good startup leaves behind */
+        wire_buffer_clear(&s->password, true);
+        s->has_password = false;
+        s->phase = WIRE_PHASE_READY;
+        push_steps(s, input->steps);
+    }
+}
+
+/* What must hold whenever the session is past its authentication. */
+static void
+check_authenticated(const struct wire_session *s, const struct input *input)
+{
+    assert((input->start & 1) != 0 || (s->allow & WIRE_ALLOW_NONE) != 0 || s->auth_finished);
+    assert(s->auth_started != WIRE_AUTH_SASL); /* without the password: never */
+    assert(!s->has_password && s->password.data == NULL);
+}
+
+static void
+check_event(const struct wire_session *s, const struct wire_event *event)
+{
+    bool error = event->kind == WIRE_EV_ERROR;
+    assert(error || (!event->rider && !event->unsolicited));
+    assert(!(event->rider && event->unsolicited));
+    assert(event->kind != WIRE_EV_READY || s->transaction_status == event->transaction_status);
+    assert(s->steps_count <= s->steps_cap);
+}
+
+static enum wire_status
+drain(struct wire_session *s, const struct input *input, struct wire_buffer *in, struct outcome *o)
+{
+    static const uint8_t wrong_key[WIRE_SCRAM_KEY_LEN] = {1, 2, 3};
+    for (;;) {
+        struct wire_event event;
+        memset(&event, 0xAA, sizeof(event));
+        enum wire_status status = wire_session_next(s, in, &o->sent, &event);
+        if (s->phase == WIRE_PHASE_BOOT || s->phase == WIRE_PHASE_READY) {
+            check_authenticated(s, input);
+        }
+        if (status != WIRE_OK) {
+            return status;
+        }
+        check_event(s, &event);
+        transcript_event(&o->transcript, &event);
+        if (event.kind == WIRE_EV_SCRAM_KEY) {
+            status = wire_session_scram_key(s, &o->sent, wrong_key);
+            assert(status == WIRE_OK);
+        }
+        if (event.kind == WIRE_EV_READY && s->steps_cap == 0) {
+            push_steps(s, input->steps);
+        }
+    }
+}
+
+static void
+check_end(struct wire_session *s, struct wire_buffer *in, struct outcome *o)
+{
+    struct wire_event event;
+    assert(memchr(s->error.text, 0, sizeof(s->error.text)) != NULL);
+    if (o->status < 0) { /* broken for good */
+        assert(s->error.status == o->status && s->error.text[0] != '\0');
+        assert(s->phase == WIRE_PHASE_BROKEN && !s->has_password);
+        enum wire_status again = wire_session_next(s, in, &o->sent, &event);
+        assert(again == o->status);
+    }
+    else {
+        assert(o->status == WIRE_MORE && s->error.status == WIRE_OK);
+    }
+    transcript_put(&o->transcript, "%d %s", (int)o->status, s->error.text);
+}
+
+/* `piece` bytes at a time; 0: pieces that `seed` decides. */
+static void
+run(const struct input *input, size_t piece, uint32_t seed, struct outcome *o)
+{
+    struct wire_session s;
+    struct wire_buffer in;
+    size_t at = 0;
+    memset(o, 0, sizeof(*o));
+    wire_buffer_init(&in);
+    start(&s, input, &o->sent);
+    do {
+        seed = seed * 1103515245u + 12345u;
+        size_t left = input->server.len - at;
+        size_t n = piece != 0 ? piece : 1 + (seed >> 16) % 61;
+        n = n < left ? n : left;
+        transcript_feed(&in, input->server.ptr + at, n);
+        at += n;
+        o->status = drain(&s, input, &in, o);
+    } while (at < input->server.len && o->status == WIRE_MORE);
+    check_end(&s, &in, o);
+    wire_buffer_clear(&in, false);
+    wire_session_clear(&s);
+}
+
+static void
+outcome_clear(struct outcome *o)
+{
+    wire_buffer_clear(&o->transcript, false);
+    wire_buffer_clear(&o->sent, false);
+}
+
+static void
+check_same(const struct wire_buffer *a, const struct wire_buffer *b)
+{
+    size_t len = wire_buffer_size(a);
+    assert(a->failed == WIRE_OK && b->failed == WIRE_OK);
+    assert(len == wire_buffer_size(b));
+    assert(len == 0 || memcmp(a->data + a->start, b->data + b->start, len) == 0);
+}
+
+static void
+compare(const struct input *input, size_t piece, uint32_t seed, const struct outcome *whole)
+{
+    struct outcome pieces;
+    run(input, piece, seed, &pieces);
+    assert(pieces.status == whole->status);
+    check_same(&pieces.transcript, &whole->transcript);
+    check_same(&pieces.sent, &whole->sent);
+    outcome_clear(&pieces);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input input = split_input(data, size);
+    struct outcome whole;
+    run(&input, SIZE_MAX, 0, &whole);
+    if (input.server.len <= SMALL) {
+        compare(&input, 1, 0, &whole);
+    }
+    compare(&input, 0, (uint32_t)size * 31 + input.start, &whole);
+    outcome_clear(&whole);
+    return 0;
+}
