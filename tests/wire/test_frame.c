@@ -35,8 +35,8 @@ test_loads_and_stores(void)
 static void
 test_reader(void)
 {
-    static const uint8_t body[] = {7,    0xFF, 0xFE, 0x00, 0x01, 0x00, 0x02, 'h', 'i', 0, 0,
-                                   0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFD, 'x'};
+    static const uint8_t body[] = {7, 0xFF, 0xFE, 0x00, 0x01, 0x00, 0x02, 'h',  'i',  0,
+                                   0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFD, 'x'};
     struct wire_reader r = wire_reader_of(slice_of(body, sizeof(body)));
     CHECK_INT(wire_read_u8(&r), 7);
     CHECK_INT(wire_read_i16(&r), -2);

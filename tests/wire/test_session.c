@@ -24,9 +24,14 @@ static unsigned
 step_of(char letter)
 {
     static const char letters[] = "PBSDECYQ"; /* S, D: Describe of a statement, a portal */
-    static const unsigned steps[] = {
-        WIRE_STEP_PARSE,   WIRE_STEP_BIND,  WIRE_STEP_DESCRIBE_STATEMENT, WIRE_STEP_DESCRIBE_PORTAL,
-        WIRE_STEP_EXECUTE, WIRE_STEP_CLOSE, WIRE_STEP_SYNC,               WIRE_STEP_QUERY};
+    static const unsigned steps[] = {WIRE_STEP_PARSE,
+                                     WIRE_STEP_BIND,
+                                     WIRE_STEP_DESCRIBE_STATEMENT,
+                                     WIRE_STEP_DESCRIBE_PORTAL,
+                                     WIRE_STEP_EXECUTE,
+                                     WIRE_STEP_CLOSE,
+                                     WIRE_STEP_SYNC,
+                                     WIRE_STEP_QUERY};
     bool rider = letter >= 'a';
     const char *found = strchr(letters, rider ? letter - 'a' + 'A' : letter);
     if (found == NULL) {
@@ -223,7 +228,9 @@ serve(struct talk *talk, const char *letters)
         wire_slice body;
     } answers[] = {
 #define ANSWER(letter, tag, literal)                                                               \
-    {letter, tag, {(const uint8_t *)(literal), sizeof(literal) - 1}}
+    {                                                                                              \
+        letter, tag, {(const uint8_t *)(literal), sizeof(literal) - 1}                             \
+    }
         ANSWER('1', '1', ""),
         ANSWER('2', '2', ""),
         ANSWER('3', '3', ""),
@@ -255,8 +262,7 @@ serve(struct talk *talk, const char *letters)
         while (answers[i].letter != *letters) {
             i += 1; /* an unknown letter is a bug, and ASan says so */
         }
-        server_bytes(talk, answers[i].tag, (const char *)answers[i].body.ptr,
-                     answers[i].body.len);
+        server_bytes(talk, answers[i].tag, (const char *)answers[i].body.ptr, answers[i].body.len);
     }
 }
 
@@ -430,8 +436,7 @@ test_malformed_requests(void)
     CHECK_REQUEST(WIRE_ALLOW_ALL, "secret", "", WIRE_ERR_PROTOCOL, "malformed");
     CHECK_REQUEST(WIRE_ALLOW_ALL, "secret", "\0\0\0", WIRE_ERR_PROTOCOL, "malformed");
     CHECK_REQUEST(WIRE_ALLOW_ALL, "secret", AUTH_OK "x", WIRE_ERR_PROTOCOL, "wrong length");
-    CHECK_REQUEST(WIRE_ALLOW_ALL, "secret", AUTH_CLEARTEXT "x", WIRE_ERR_PROTOCOL,
-                  "wrong length");
+    CHECK_REQUEST(WIRE_ALLOW_ALL, "secret", AUTH_CLEARTEXT "x", WIRE_ERR_PROTOCOL, "wrong length");
     CHECK_REQUEST(WIRE_ALLOW_ALL, "secret", "\0\0\0\5abc", WIRE_ERR_PROTOCOL, "3 bytes");
     CHECK_REQUEST(WIRE_ALLOW_ALL, "secret", "\0\0\0\5abcde", WIRE_ERR_PROTOCOL, "5 bytes");
     CHECK_REQUEST(WIRE_ALLOW_ALL, "secret", AUTH_SASL, WIRE_ERR_PROTOCOL, "malformed");
@@ -570,8 +575,8 @@ test_startup_error(void)
                  WIRE_ERR_PROTOCOL, "not due");
     talk = startup_talk(WIRE_ALLOW_ALL, "secret");
     serve(&talk, "RSES");
-    CHECK_BROKEN(&talk, "parameter TimeZone=UTC\nerror S=ERROR C=42601 M=no\n",
-                 WIRE_ERR_PROTOCOL, "not due");
+    CHECK_BROKEN(&talk, "parameter TimeZone=UTC\nerror S=ERROR C=42601 M=no\n", WIRE_ERR_PROTOCOL,
+                 "not due");
     talk = startup_talk(WIRE_ALLOW_ALL, "secret");
     serve(&talk, "E");
     CHECK_BROKEN(&talk, "error S=ERROR C=42601 M=no\n", WIRE_ERR_PROTOCOL, "not due");
@@ -651,8 +656,8 @@ test_wrong_calls(void)
 static void
 test_out_failed(void)
 {
-    static const uint8_t requests[][32] = {
-        "R\0\0\0\x08\0\0\0\3", "R\0\0\0\x0C\0\0\0\5\1\2\3\4", "R\0\0\0\x17\0\0\0\x0A" LIST};
+    static const uint8_t requests[][32] = {"R\0\0\0\x08\0\0\0\3", "R\0\0\0\x0C\0\0\0\5\1\2\3\4",
+                                           "R\0\0\0\x17\0\0\0\x0A" LIST};
     static const size_t lengths[] = {9, 13, 24};
     for (size_t i = 0; i < 3; i++) {
         struct wire_session s;
@@ -794,9 +799,9 @@ test_riders(void)
     CHECK_TALK("pbecBEYBEY", "12EZ2CZ",
                RIDER_ERROR_LINE READY_LINE "bound\n" COMPLETE_LINE READY_LINE);
     CHECK_TALK("pbecBEY", "12C3EZ", ERROR_LINE READY_LINE);
-    CHECK_TALK("cEY", "N3ANSDCZ",
-               NOTICE_LINE NOTIFICATION_LINE NOTICE_LINE PARAMETER_LINE ROW_LINE COMPLETE_LINE
-                   READY_LINE);
+    CHECK_TALK(
+        "cEY", "N3ANSDCZ",
+        NOTICE_LINE NOTIFICATION_LINE NOTICE_LINE PARAMETER_LINE ROW_LINE COMPLETE_LINE READY_LINE);
     CHECK_TALK("seEY", "tTDDCDCZ", ROW_LINE COMPLETE_LINE READY_LINE); /* its rows are dropped */
     CHECK_TALK("eEY", "ICZ", COMPLETE_LINE READY_LINE);
     CHECK_TALK("dEY", "nCZ", COMPLETE_LINE READY_LINE);
@@ -843,9 +848,10 @@ test_query(void)
 {
     CHECK_TALK("Q", "TDDCZ", COLUMNS_LINE ROW_LINE ROW_LINE COMPLETE_LINE READY_LINE);
     CHECK_TALK("Q", "IZ", "empty\n" READY_LINE);
-    CHECK_TALK("Q", "CTCCTDCz",
-               COMPLETE_LINE COLUMNS_LINE COMPLETE_LINE COMPLETE_LINE COLUMNS_LINE ROW_LINE
-                   COMPLETE_LINE "ready E\n");
+    CHECK_TALK(
+        "Q", "CTCCTDCz",
+        COMPLETE_LINE COLUMNS_LINE COMPLETE_LINE COMPLETE_LINE COLUMNS_LINE ROW_LINE COMPLETE_LINE
+        "ready E\n");
     CHECK_TALK("Q", "Z", READY_LINE);
     CHECK_TALK("QQ", "CTDEZEZ",
                COMPLETE_LINE COLUMNS_LINE ROW_LINE ERROR_LINE READY_LINE ERROR_LINE READY_LINE);
@@ -869,9 +875,9 @@ test_copy_out(void)
     CHECK_TALK("EY", "HddcCZ",
                "copy out 1/1\ndata line\\0a\ndata line\\0a\ncopy done\n" COMPLETE_LINE READY_LINE);
     CHECK_TALK("EY", "HcCZ", "copy out 1/1\ncopy done\n" COMPLETE_LINE READY_LINE);
-    CHECK_TALK("EYEY", "HdNEZCZ",
-               "copy out 1/1\ndata line\\0a\n" NOTICE_LINE ERROR_LINE READY_LINE COMPLETE_LINE
-                   READY_LINE);
+    CHECK_TALK(
+        "EYEY", "HdNEZCZ",
+        "copy out 1/1\ndata line\\0a\n" NOTICE_LINE ERROR_LINE READY_LINE COMPLETE_LINE READY_LINE);
     CHECK_TALK("Q", "HdcCCHcCZ",
                "copy out 1/1\ndata line\\0a\ncopy done\n" COMPLETE_LINE COMPLETE_LINE
                "copy out 1/1\ncopy done\n" COMPLETE_LINE READY_LINE);
@@ -893,8 +899,7 @@ test_copy_in(void)
 {
     CHECK_TALK("EY", "GCZ", "copy in 0/2\n" COMPLETE_LINE READY_LINE);
     CHECK_TALK("EY", "GEZ", "copy in 0/2\n" ERROR_LINE READY_LINE);
-    CHECK_TALK("Q", "GCGEZ",
-               "copy in 0/2\n" COMPLETE_LINE "copy in 0/2\n" ERROR_LINE READY_LINE);
+    CHECK_TALK("Q", "GCGEZ", "copy in 0/2\n" COMPLETE_LINE "copy in 0/2\n" ERROR_LINE READY_LINE);
     for (const char *letter = "123tTnDIsGHWdcZRKv"; *letter != '\0'; letter++) {
         char answers[3] = {'G', *letter, '\0'};
         CHECK_NOT_DUE("EY", answers, "copy in 0/2\n");
@@ -987,8 +992,7 @@ test_bad_cells_pass(void)
     SERVER(&talk, 'D', "\0\0x");
     serve(&talk, "CZ");
     talk_run(&talk, &o);
-    CHECK_STR((const char *)o.transcript.data,
-              "row bad\nrow junk\n" COMPLETE_LINE READY_LINE);
+    CHECK_STR((const char *)o.transcript.data, "row bad\nrow junk\n" COMPLETE_LINE READY_LINE);
     outcome_clear(&o);
     talk_clear(&talk);
 }
