@@ -28,7 +28,7 @@ void wire_buffer_clear(struct wire_buffer *b, bool secret);
  * (at least doubling). False, and sticky `failed`, when it cannot. */
 bool wire_buffer_grow(struct wire_buffer *b, size_t n);
 
-/* Room for `n` bytes at the write end, or NULL (sticky). The caller fills them
+/* Room for `n` > 0 bytes at the write end, or NULL (sticky). The caller fills them
  * and calls wire_buffer_commit. The pointer dies at the next reserve or put. */
 static inline uint8_t *
 wire_buffer_reserve(struct wire_buffer *b, size_t n)
@@ -58,7 +58,8 @@ wire_buffer_size(const struct wire_buffer *b)
 static inline wire_slice
 wire_buffer_unread(const struct wire_buffer *b)
 {
-    wire_slice s = {b->data + b->start, b->end - b->start};
+    /* NULL where nothing was ever put: C does not allow NULL + 0. */
+    wire_slice s = {b->data == NULL ? NULL : b->data + b->start, b->end - b->start};
     return s;
 }
 
@@ -112,8 +113,8 @@ wire_buffer_put_u64(struct wire_buffer *b, uint64_t value)
 static inline void
 wire_buffer_put(struct wire_buffer *b, const void *bytes, size_t n)
 {
-    uint8_t *p = wire_buffer_reserve(b, n);
-    if (p != NULL && n != 0) {
+    uint8_t *p = n == 0 ? NULL : wire_buffer_reserve(b, n);
+    if (p != NULL) {
         memcpy(p, bytes, n);
         b->end += n;
     }

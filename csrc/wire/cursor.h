@@ -82,7 +82,7 @@ struct wire_reader {
 static inline struct wire_reader
 wire_reader_of(wire_slice body)
 {
-    struct wire_reader r = {body.ptr, body.ptr + body.len, false};
+    struct wire_reader r = {body.ptr, body.len == 0 ? body.ptr : body.ptr + body.len, false};
     return r;
 }
 
