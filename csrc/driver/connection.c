@@ -594,22 +594,28 @@ op_queue_release(struct op_queue *queue)
     }
 }
 
-static int
-Connection_clear(struct connection *conn)
+static void
+conn_release(struct connection *conn)
 {
-    /* An operation holds the connection as the connection holds it: keep alive
-     * until the queues are empty. */
-    Py_INCREF(conn);
+    conn->closed = true;
     op_queue_release(&conn->sent);
     op_queue_release(&conn->deferred);
     op_queue_release(&conn->ready);
-    conn->closed = true;
     Py_CLEAR(conn->link);
     Py_CLEAR(conn->json_loads);
     Py_CLEAR(conn->json_dumps);
     Py_CLEAR(conn->lost_error);
     Py_CLEAR(conn->fatal_fields);
     stmtcache_clear(&conn->cache);
+}
+
+static int
+Connection_clear(struct connection *conn)
+{
+    /* An operation holds the connection as the connection holds it: keep alive
+     * until the queues are empty. */
+    Py_INCREF(conn);
+    conn_release(conn);
     Py_DECREF(conn);
     return 0;
 }
@@ -621,19 +627,11 @@ Connection_dealloc(struct connection *conn)
 {
     PyTypeObject *type = Py_TYPE(conn);
     PyObject_GC_UnTrack(conn);
-    op_queue_release(&conn->sent);
-    op_queue_release(&conn->deferred);
-    op_queue_release(&conn->ready);
     if (conn->stream.fd >= 0) {
         close(conn->stream.fd);
         conn->stream.fd = -1;
     }
-    Py_CLEAR(conn->link);
-    Py_CLEAR(conn->json_loads);
-    Py_CLEAR(conn->json_dumps);
-    Py_CLEAR(conn->lost_error);
-    Py_CLEAR(conn->fatal_fields);
-    stmtcache_clear(&conn->cache);
+    conn_release(conn);
     Py_CLEAR(conn->loop);
     Py_CLEAR(conn->parameters);
     Py_CLEAR(conn->begin_sql);

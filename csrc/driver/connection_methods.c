@@ -248,6 +248,24 @@ portal_name(struct connection *conn, PyObject *name)
     return bytes;
 }
 
+/* Submits `op` (stolen; NULL: an exception is set) for a portal. */
+static PyObject *
+submit_portal(struct connection *conn, struct operation *op, PyObject *portal, unsigned rows_max,
+              bool named_rows)
+{
+    if (op == NULL) {
+        return NULL;
+    }
+    op->portal = portal_name(conn, portal);
+    if (op->portal == NULL) {
+        Py_DECREF(op);
+        return NULL;
+    }
+    op->rows_max = rows_max;
+    op->named_rows = named_rows;
+    return submit(conn, op);
+}
+
 PyObject *
 Connection_open_portal(struct connection *conn, PyObject *args)
 {
@@ -258,19 +276,8 @@ Connection_open_portal(struct connection *conn, PyObject *args)
         || conn_enter(conn) < 0) {
         return NULL;
     }
-    PyObject *name = portal_name(conn, portal);
-    if (name == NULL) {
-        return NULL;
-    }
     struct operation *op = new_execution(conn, OP_PORTAL_OPEN, OP_RESULT, sql, params);
-    if (op == NULL) {
-        Py_DECREF(name);
-        return NULL;
-    }
-    op->portal = name;
-    op->rows_max = rows_max;
-    op->named_rows = named_rows != 0;
-    return submit(conn, op);
+    return submit_portal(conn, op, portal, rows_max, named_rows != 0);
 }
 
 PyObject *
@@ -284,19 +291,8 @@ Connection_fetch_portal(struct connection *conn, PyObject *args)
         || conn_enter(conn) < 0) {
         return NULL;
     }
-    PyObject *name = portal_name(conn, portal);
-    if (name == NULL) {
-        return NULL;
-    }
     struct operation *op = new_operation(conn, OP_PORTAL_FETCH, OP_RESULT, stmt, NULL);
-    if (op == NULL) {
-        Py_DECREF(name);
-        return NULL;
-    }
-    op->portal = name;
-    op->rows_max = rows_max;
-    op->named_rows = named_rows != 0;
-    return submit(conn, op);
+    return submit_portal(conn, op, portal, rows_max, named_rows != 0);
 }
 
 PyObject *
@@ -305,17 +301,8 @@ Connection_close_portal(struct connection *conn, PyObject *portal)
     if (conn_enter(conn) < 0) {
         return NULL;
     }
-    PyObject *name = portal_name(conn, portal);
-    if (name == NULL) {
-        return NULL;
-    }
     struct operation *op = op_new(conn->st, conn->loop, OP_PORTAL_CLOSE, OP_RESULT, NULL);
-    if (op == NULL) {
-        Py_DECREF(name);
-        return NULL;
-    }
-    op->portal = name;
-    return submit(conn, op);
+    return submit_portal(conn, op, portal, 0, false);
 }
 
 static PyObject *

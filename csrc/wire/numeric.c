@@ -346,7 +346,7 @@ bool
 wire_numeric_from_text(const char *text, size_t len, struct wire_buffer *out)
 {
     const char *p = text;
-    const char *end = text + len;
+    const char *end = len == 0 ? text : text + len; /* NULL where there is no text */
     if (is_word(p, end, "nan")) {
         put_header(out, 0, 0, SIGN_NAN, 0);
         return true;

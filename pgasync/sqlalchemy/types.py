@@ -5,6 +5,7 @@ server does not have to guess it. Values that the driver delivers as they should
 have no processor in Python.
 """
 
+import datetime
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -65,6 +66,14 @@ class PgTime(types.Time):
 
 class PgDate(types.Date):
     render_bind_cast = True
+
+    def bind_processor(self, dialect: Any) -> Processor:
+        """SQLAlchemy lets a datetime stand for its date; the driver does not."""
+
+        def process(value: Any) -> Any:
+            return value.date() if isinstance(value, datetime.datetime) else value
+
+        return process
 
 
 class PgDateTime(types.DateTime):

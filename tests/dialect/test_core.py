@@ -416,6 +416,12 @@ async def test_number_conversions(engine: AsyncEngine) -> None:
             ).all()
 
 
+async def test_a_datetime_stands_for_its_date(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        date = sa.select(sa.cast(sa.literal(AWARE, sa.Date), sa.Date))
+        assert await conn.scalar(date) == AWARE.date()
+
+
 async def test_json_null(engine: AsyncEngine) -> None:
     table = sa.Table(
         "docs",

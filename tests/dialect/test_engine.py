@@ -180,6 +180,51 @@ async def test_compiled_statements_are_cached(engine: AsyncEngine) -> None:
         assert core.cached_statements == before
 
 
+@pytest.mark.parametrize("ddl", ["construct", "text", "script"])
+async def test_prepared_statements_survive_ddl(engine: AsyncEngine, ddl: str) -> None:
+    """Inside a transaction, where a statement cannot be tried once more."""
+    everything = sa.text("select * from shape where 0 < :n")
+    drop = sa.schema.DDL("alter table shape drop column b")
+    async with engine.begin() as conn:
+        await conn.execute(sa.text("create table shape (a int, b int)"))
+        for _ in range(2):
+            assert list((await conn.execute(everything, {"n": 1})).keys()) == ["a", "b"]
+        if ddl == "construct":
+            await conn.execute(drop)
+        elif ddl == "text":
+            await conn.execute(sa.text("alter table shape drop column b"))
+        else:
+            await conn.exec_driver_sql("alter table shape drop column b; select 1")
+        assert list((await conn.execute(everything, {"n": 1})).keys()) == ["a"]
+
+
+async def test_ddl_of_another_connection(make_engine: MakeEngine) -> None:
+    engine = make_engine(pool_size=2)
+    everything = sa.text("select * from shape")
+    async with engine.connect() as one, engine.connect() as two:
+        await one.execute(sa.text("create table shape (a int, b int)"))
+        await one.commit()
+        await two.execute(everything)
+        await two.rollback()
+        await one.execute(sa.text("alter table shape drop column a"))
+        await one.commit()
+        await two.execute(sa.text("select 1"))  # a transaction is open
+        assert list((await two.execute(everything)).keys()) == ["b"]
+
+
+async def test_ddl_that_fails(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        await conn.execute(sa.text("create table shape (a int)"))
+        await conn.commit()
+        with pytest.raises(exc.ProgrammingError):
+            await conn.execute(sa.text("alter table nowhere add b int"))
+        with pytest.raises(exc.InternalError) as caught:
+            await conn.execute(sa.text("select * from shape"))
+        assert isinstance(caught.value.orig, errors.InFailedSqlTransaction)
+        await conn.rollback()
+        assert (await conn.execute(sa.text("select * from shape"))).all() == []
+
+
 # How transactions begin
 
 

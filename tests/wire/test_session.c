@@ -657,7 +657,7 @@ static void
 test_out_failed(void)
 {
     static const uint8_t requests[][32] = {"R\0\0\0\x08\0\0\0\3", "R\0\0\0\x0C\0\0\0\5\1\2\3\4",
-                                           "R\0\0\0\x17\0\0\0\x0A" LIST};
+                                           "R\0\0\0\x17\0\0\0\x0ASCRAM-SHA-256\0\0"};
     static const size_t lengths[] = {9, 13, 24};
     for (size_t i = 0; i < 3; i++) {
         struct wire_session s;
