@@ -304,6 +304,7 @@ conn_on_ready(struct connection *conn, struct operation *op)
     }
     if (op->kind == OP_STARTUP) {
         conn->started = true;
+        wire_buffer_clear(&conn->out, true); /* a password may have gone through it */
     }
     conn_check_outcome(conn, op);
     if (!op->abandoned && op->error == NULL && op_open_result(op) < 0) {

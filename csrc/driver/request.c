@@ -404,6 +404,20 @@ request_sent(struct connection *conn, struct operation *op, const struct plan *p
     }
 }
 
+/* True, with the exception set, when a message has passed what a server accepts. */
+static bool
+request_too_long(struct connection *conn)
+{
+    if (conn->out.failed != WIRE_ERR_LIMIT) {
+        return false;
+    }
+    PyErr_Format(conn->st->data_error,
+                 "the request is longer than a message may be (%d bytes): send the parameters in "
+                 "several statements",
+                 WIRE_MESSAGE_MAX);
+    return true;
+}
+
 /* Appends the request (or its second flight). OP_DESCRIBING or OP_EXECUTING: its
  * bytes are in `out` and its steps in the session; OP_DEFERRED: nothing to send,
  * it is done; -1 with an exception: `out` is as it was. */
@@ -432,7 +446,8 @@ conn_encode(struct connection *conn, struct operation *op)
         phase = -1;
     }
     if (phase > OP_DEFERRED
-        && (codec_buffer_failed(&conn->out) || request_push_steps(conn, &plan) < 0)) {
+        && (request_too_long(conn) || codec_buffer_failed(&conn->out)
+            || request_push_steps(conn, &plan) < 0)) {
         phase = -1;
     }
     if (phase <= OP_DEFERRED) {

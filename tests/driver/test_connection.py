@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import mmap
 import threading
 import warnings
 from collections import deque
@@ -421,3 +422,16 @@ async def test_autocommit(connect: Callable[..., Any]) -> None:
     assert conn.info.transaction_status == "I"
     await conn.commit()  # nothing to do
     await conn.rollback()
+
+
+@pytest.mark.slow
+async def test_request_over_a_gigabyte(conn: Any) -> None:
+    """Refused before a byte of it is sent; the values themselves are fine."""
+    half = mmap.mmap(-1, 600 * 1024 * 1024)  # pages that nobody has touched
+    try:
+        with pytest.raises(pgasync.DataError, match="several statements"):
+            await conn.fetchval("select length($1::bytea || $2::bytea)", [half, half])
+        assert conn.info.transaction_status == "I"
+        assert await conn.fetchval("select 1") == 1
+    finally:
+        half.close()
