@@ -1,6 +1,7 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in four files:
- *   connection.c  life and death, the Python type
+ * operations. Its code lives in five files:
+ *   connection.c  who may use it, giving up, closing, waking
+ *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
  *   pump.c        bytes → events → operations
  *   connection_methods.c  what Python calls to make a request */
@@ -98,6 +99,15 @@ int conn_wake_ready(struct connection *conn);
 
 /* Calls link.<name>(…); what it raises is reported, not raised. Steals the args tuple. */
 void conn_tell(struct connection *conn, PyObject *name, PyObject *args);
+
+/* Methods of the Python type that end it, and those that the loop calls; see _core.pyi. */
+PyObject *Connection_terminate(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
+PyObject *Connection_detach(struct connection *conn, PyObject *unused);
+PyObject *Connection_cancel_finished(struct connection *conn, PyObject *unused);
+PyObject *Connection_on_readable(struct connection *conn, PyObject *unused);
+PyObject *Connection_on_writable(struct connection *conn, PyObject *unused);
+
+/* connection_type.c */
 
 /* Makes the type and adds it to the module; -1 with an exception. */
 int conn_type_init(struct core_state *st, PyObject *module);

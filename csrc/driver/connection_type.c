@@ -1,0 +1,357 @@
+/* The connection's Python type: birth, death, attributes, the table of methods. */
+#include "connection.h"
+#include "errors.h"
+
+#include <unistd.h>
+
+static int
+conn_init(struct connection *conn, PyObject *autocommit, PyObject *cache_size, PyObject *lifetime)
+{
+    int on = PyObject_IsTrue(autocommit);
+    Py_ssize_t size = PyLong_AsSsize_t(cache_size);
+    double seconds = PyFloat_AsDouble(lifetime);
+    if (on < 0 || PyErr_Occurred()) {
+        return -1;
+    }
+    if (size < 0 || !(seconds >= 0)) {
+        PyErr_SetString(PyExc_ValueError, "statement cache size and lifetime must not be negative");
+        return -1;
+    }
+    conn->autocommit = on != 0;
+    conn->thread = PyThread_get_thread_ident();
+    conn->fork_generation = conn->st->fork_generation;
+    conn->parameters = PyDict_New();
+    conn->begin_sql = PyUnicode_InternFromString("BEGIN");
+    if (conn->parameters == NULL || conn->begin_sql == NULL) {
+        return -1;
+    }
+    return stmtcache_init(&conn->cache, (size_t)size, seconds);
+}
+
+static struct connection *
+conn_new(struct core_state *st, int fd, PyObject *loop, PyObject *link)
+{
+    struct connection *conn = PyObject_GC_New(struct connection, st->connection_type);
+    if (conn == NULL) {
+        close(fd);
+        return NULL;
+    }
+    memset((char *)conn + sizeof(PyObject), 0, sizeof(*conn) - sizeof(PyObject));
+    conn->st = st;
+    st->live += 1;
+    conn->loop = Py_NewRef(loop);
+    conn->link = Py_NewRef(link);
+    conn->json_loads = Py_NewRef(st->types.json_loads);
+    conn->json_dumps = Py_NewRef(st->types.json_dumps);
+    wire_session_init(&conn->session);
+    wire_buffer_init(&conn->in);
+    wire_buffer_init(&conn->out);
+    wire_buffer_init(&conn->cache.closing);
+    int failed = net_plain_init(&conn->stream, fd);
+    if (failed != 0) {
+        close(fd);
+        conn->stream.fd = -1;
+        errno = failed;
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
+    PyObject_GC_Track(conn);
+    if (failed != 0) {
+        Py_DECREF(conn);
+        return NULL;
+    }
+    return conn;
+}
+
+static int
+conn_watch(struct connection *conn)
+{
+    PyObject *callback = PyObject_GetAttrString((PyObject *)conn, "_on_readable");
+    if (callback == NULL) {
+        return -1;
+    }
+    PyObject *result =
+        PyObject_CallMethod(conn->loop, "add_reader", "iO", conn->stream.fd, callback);
+    Py_DECREF(callback);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+PyObject *
+core_attach(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    struct core_state *st = PyModule_GetState(module);
+    int fd = nargs == 6 ? (int)PyLong_AsLong(args[0]) : -1;
+    if (fd < 0) {
+        return PyErr_Occurred() ? NULL
+                                : errors_set(PyExc_TypeError, "attach(fd, loop, link, autocommit, "
+                                                              "statement_cache_size, lifetime)");
+    }
+    struct connection *conn = conn_new(st, fd, args[1], args[2]);
+    if (conn == NULL) {
+        return NULL;
+    }
+    if (conn_init(conn, args[3], args[4], args[5]) < 0 || conn_watch(conn) < 0) {
+        conn->closed = true;
+        conn_detach(conn);
+        Py_DECREF(conn);
+        return NULL;
+    }
+    return (PyObject *)conn;
+}
+
+static int
+op_queue_traverse(const struct op_queue *queue, visitproc visit, void *arg)
+{
+    for (struct operation *op = queue->head; op != NULL; op = op->next) {
+        Py_VISIT(op);
+    }
+    return 0;
+}
+
+static int
+Connection_traverse(struct connection *conn, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(conn));
+    Py_VISIT(conn->loop);
+    Py_VISIT(conn->link);
+    Py_VISIT(conn->parameters);
+    Py_VISIT(conn->json_loads);
+    Py_VISIT(conn->json_dumps);
+    Py_VISIT(conn->lost_error);
+    Py_VISIT(conn->fatal_fields);
+    Py_VISIT(conn->cache.by_sql);
+    int status = op_queue_traverse(&conn->sent, visit, arg);
+    status = status != 0 ? status : op_queue_traverse(&conn->deferred, visit, arg);
+    return status != 0 ? status : op_queue_traverse(&conn->ready, visit, arg);
+}
+
+static void
+op_queue_release(struct op_queue *queue)
+{
+    struct operation *op;
+    while ((op = op_queue_pop(queue)) != NULL) {
+        Py_CLEAR(op->conn);
+        Py_DECREF(op);
+    }
+}
+
+static void
+conn_release(struct connection *conn)
+{
+    conn->closed = true;
+    op_queue_release(&conn->sent);
+    op_queue_release(&conn->deferred);
+    op_queue_release(&conn->ready);
+    Py_CLEAR(conn->link);
+    Py_CLEAR(conn->json_loads);
+    Py_CLEAR(conn->json_dumps);
+    Py_CLEAR(conn->lost_error);
+    Py_CLEAR(conn->fatal_fields);
+    stmtcache_clear(&conn->cache);
+}
+
+static int
+Connection_clear(struct connection *conn)
+{
+    /* An operation holds the connection as the connection holds it: keep alive
+     * until the queues are empty. */
+    Py_INCREF(conn);
+    conn_release(conn);
+    Py_DECREF(conn);
+    return 0;
+}
+
+/* The loop holds the connection while it watches the descriptor, so that here the
+ * loop is gone or the descriptor is: only the descriptor itself is left to close. */
+static void
+Connection_dealloc(struct connection *conn)
+{
+    PyTypeObject *type = Py_TYPE(conn);
+    PyObject_GC_UnTrack(conn);
+    if (conn->stream.fd >= 0) {
+        close(conn->stream.fd);
+        conn->stream.fd = -1;
+    }
+    conn_release(conn);
+    Py_CLEAR(conn->loop);
+    Py_CLEAR(conn->parameters);
+    Py_CLEAR(conn->begin_sql);
+    Py_CLEAR(conn->begin_due);
+    wire_session_clear(&conn->session);
+    wire_buffer_clear(&conn->in, false);
+    wire_buffer_clear(&conn->out, true);
+    conn->st->live -= 1;
+    PyObject_GC_Del(conn);
+    Py_DECREF(type);
+}
+
+/* Attributes */
+
+static PyObject *
+Connection_get_closed(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(conn->closed);
+}
+
+static PyObject *
+Connection_get_in_transaction(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(conn->begun || conn->session.transaction_status != 'I');
+}
+
+static PyObject *
+Connection_get_transaction_status(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyUnicode_FromStringAndSize(&conn->session.transaction_status, 1);
+}
+
+static PyObject *
+Connection_get_pending(struct connection *conn, void *closure)
+{
+    (void)closure;
+    size_t pending = conn->in_flight;
+    for (struct operation *op = conn->deferred.head; op != NULL; op = op->next) {
+        pending += 1;
+    }
+    return PyLong_FromSize_t(pending);
+}
+
+static PyObject *
+Connection_get_backend_pid(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyLong_FromUnsignedLong(conn->backend_pid);
+}
+
+static PyObject *
+Connection_get_backend_key(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBytes_FromStringAndSize((const char *)conn->backend_key,
+                                     (Py_ssize_t)conn->backend_key_len);
+}
+
+static PyObject *
+Connection_get_autocommit(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(conn->autocommit);
+}
+
+static int
+Connection_set_autocommit(struct connection *conn, PyObject *value, void *closure)
+{
+    (void)closure;
+    int on = value == NULL ? -1 : PyObject_IsTrue(value);
+    if (on < 0) {
+        return -1;
+    }
+    if (conn->begun && (on != 0) != conn->autocommit) {
+        PyErr_SetString(conn->st->interface_error,
+                        "autocommit cannot change inside a transaction: commit() or rollback() "
+                        "first");
+        return -1;
+    }
+    conn->autocommit = on != 0;
+    return 0;
+}
+
+static PyObject *
+Connection_get_begin_sql(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(conn->begin_sql);
+}
+
+static int
+Connection_set_begin_sql(struct connection *conn, PyObject *value, void *closure)
+{
+    (void)closure;
+    if (value == NULL || !PyUnicode_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "begin_sql is a str");
+        return -1;
+    }
+    Py_XSETREF(conn->begin_sql, Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *
+Connection_get_cached_statements(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyLong_FromSsize_t(PyDict_GET_SIZE(conn->cache.by_sql));
+}
+
+static PyGetSetDef Connection_getset[] = {
+    {"closed", (getter)Connection_get_closed, NULL, NULL, NULL},
+    {"in_transaction", (getter)Connection_get_in_transaction, NULL, NULL, NULL},
+    {"transaction_status", (getter)Connection_get_transaction_status, NULL, NULL, NULL},
+    {"pending", (getter)Connection_get_pending, NULL, NULL, NULL},
+    {"backend_pid", (getter)Connection_get_backend_pid, NULL, NULL, NULL},
+    {"backend_key", (getter)Connection_get_backend_key, NULL, NULL, NULL},
+    {"autocommit", (getter)Connection_get_autocommit, (setter)Connection_set_autocommit, NULL,
+     NULL},
+    {"begin_sql", (getter)Connection_get_begin_sql, (setter)Connection_set_begin_sql, NULL, NULL},
+    {"cached_statements", (getter)Connection_get_cached_statements, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef Connection_members[] = {
+    {"parameters", T_OBJECT, offsetof(struct connection, parameters), READONLY, NULL},
+    {"loop", T_OBJECT, offsetof(struct connection, loop), READONLY, NULL},
+    {"link", T_OBJECT, offsetof(struct connection, link), READONLY, NULL},
+    {"lost_error", T_OBJECT, offsetof(struct connection, lost_error), READONLY, NULL},
+    {"json_loads", T_OBJECT, offsetof(struct connection, json_loads), 0, NULL},
+    {"json_dumps", T_OBJECT, offsetof(struct connection, json_dumps), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef Connection_methods[] = {
+    {"terminate", (PyCFunction)(void (*)(void))Connection_terminate, METH_FASTCALL, NULL},
+    {"cancel_finished", (PyCFunction)Connection_cancel_finished, METH_NOARGS, NULL},
+    {"_detach", (PyCFunction)Connection_detach, METH_NOARGS, NULL},
+    {"_on_readable", (PyCFunction)Connection_on_readable, METH_NOARGS, NULL},
+    {"_on_writable", (PyCFunction)Connection_on_writable, METH_NOARGS, NULL},
+    {"startup", (PyCFunction)Connection_startup, METH_VARARGS, NULL},
+    {"scram_key", (PyCFunction)Connection_scram_key, METH_O, NULL},
+    {"execute", (PyCFunction)(void (*)(void))Connection_execute, METH_FASTCALL, NULL},
+    {"executemany", (PyCFunction)(void (*)(void))Connection_executemany, METH_FASTCALL, NULL},
+    {"prepare", (PyCFunction)Connection_prepare, METH_O, NULL},
+    {"open_portal", (PyCFunction)Connection_open_portal, METH_VARARGS, NULL},
+    {"fetch_portal", (PyCFunction)Connection_fetch_portal, METH_VARARGS, NULL},
+    {"close_portal", (PyCFunction)Connection_close_portal, METH_O, NULL},
+    {"query", (PyCFunction)Connection_query, METH_O, NULL},
+    {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
+    {"commit", (PyCFunction)Connection_commit, METH_NOARGS, NULL},
+    {"rollback", (PyCFunction)Connection_rollback, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot Connection_slots[] = {
+    {Py_tp_dealloc, Connection_dealloc},
+    {Py_tp_traverse, Connection_traverse},
+    {Py_tp_clear, Connection_clear},
+    {Py_tp_methods, Connection_methods},
+    {Py_tp_members, Connection_members},
+    {Py_tp_getset, Connection_getset},
+    {Py_tp_doc, "A connection, as the Python layer drives it."},
+    {0, NULL},
+};
+
+static PyType_Spec Connection_spec = {
+    .name = "pgasync._core.Connection",
+    .basicsize = sizeof(struct connection),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = Connection_slots,
+};
+
+int
+conn_type_init(struct core_state *st, PyObject *module)
+{
+    st->connection_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &Connection_spec, NULL);
+    return st->connection_type == NULL ? -1 : PyModule_AddType(module, st->connection_type);
+}
