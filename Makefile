@@ -55,7 +55,7 @@ endif
 test-asan: $(ASAN_VENV)/.built
 ifeq ($(ARGS),)
 	@$(RUN_ASAN) --ignore=wire --ignore=test_style.py $(ASAN_GREENLETS:%=--ignore=%)
-	@ASAN_EXTRA=:replace_intrin=0 $(RUN_ASAN) $(ASAN_GREENLETS)
+	@export ASAN_EXTRA=:replace_intrin=0 && $(RUN_ASAN) $(ASAN_GREENLETS)
 else
 	@$(RUN_ASAN) $(ARGS)
 endif
