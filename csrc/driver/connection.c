@@ -206,16 +206,27 @@ conn_abandon(struct operation *op, PyObject *error)
 
 /* Closing */
 
-static void
-conn_call_loop_fd(struct connection *conn, PyObject *name)
+int
+conn_watch(struct connection *conn, PyObject *method, PyObject *callback)
 {
     PyObject *fd = PyLong_FromLong(conn->stream.fd);
-    PyObject *result = fd == NULL ? NULL : PyObject_CallMethodOneArg(conn->loop, name, fd);
-    if (result == NULL) {
+    PyObject *bound = callback == NULL ? NULL : PyObject_GetAttr((PyObject *)conn, callback);
+    PyObject *result = NULL;
+    if (fd != NULL && (callback == NULL || bound != NULL)) {
+        result = PyObject_CallMethodObjArgs(conn->loop, method, fd, bound, NULL);
+    }
+    Py_XDECREF(bound);
+    Py_XDECREF(fd);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static void
+conn_unwatch(struct connection *conn, PyObject *method)
+{
+    if (conn_watch(conn, method, NULL) < 0) {
         PyErr_Clear();
     }
-    Py_XDECREF(result);
-    Py_XDECREF(fd);
 }
 
 void
@@ -229,9 +240,9 @@ conn_detach(struct connection *conn)
     if (!conn_is_forked(conn) && !conn_loop_is_closed(conn)) {
         /* Before the close, always: the loop would not notice the next socket
          * that gets the same number. */
-        conn_call_loop_fd(conn, conn->st->name_remove_reader);
+        conn_unwatch(conn, conn->st->name_remove_reader);
         if (conn->writer_on) {
-            conn_call_loop_fd(conn, conn->st->name_remove_writer);
+            conn_unwatch(conn, conn->st->name_remove_writer);
         }
     }
     conn->writer_on = false;

@@ -91,6 +91,11 @@ void conn_detach(struct connection *conn);
  * drained; not sent, it is removed. No-op when done. */
 void conn_abandon(struct operation *op, PyObject *error);
 
+/* Calls loop.<method>(fd), with the bound method named `callback` behind it unless
+ * that is NULL: add_reader, remove_reader, add_writer, remove_writer. -1 with an
+ * exception. */
+int conn_watch(struct connection *conn, PyObject *method, PyObject *callback);
+
 /* Marks `op` done and lets its waiter run: at the end of the pump, or soon. */
 void conn_finish(struct connection *conn, struct operation *op);
 
@@ -157,6 +162,18 @@ PyObject *Connection_query(struct connection *conn, PyObject *sql);
 PyObject *Connection_begin(struct connection *conn, PyObject *sql);
 PyObject *Connection_commit(struct connection *conn, PyObject *unused);
 PyObject *Connection_rollback(struct connection *conn, PyObject *unused);
+
+/* What codecs may look at while they work for this connection; borrowed from it. */
+static inline struct codec_ctx
+conn_codec_ctx(struct connection *conn)
+{
+    struct codec_ctx ctx = {
+        .types = &conn->st->types,
+        .json_loads = conn->json_loads,
+        .json_dumps = conn->json_dumps,
+    };
+    return ctx;
+}
 
 /* Queues */
 static inline void

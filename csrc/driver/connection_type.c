@@ -62,20 +62,6 @@ conn_new(struct core_state *st, int fd, PyObject *loop, PyObject *link)
     return conn;
 }
 
-static int
-conn_watch(struct connection *conn)
-{
-    PyObject *callback = PyObject_GetAttrString((PyObject *)conn, "_on_readable");
-    if (callback == NULL) {
-        return -1;
-    }
-    PyObject *result =
-        PyObject_CallMethod(conn->loop, "add_reader", "iO", conn->stream.fd, callback);
-    Py_DECREF(callback);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 PyObject *
 core_attach(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -90,7 +76,8 @@ core_attach(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     if (conn == NULL) {
         return NULL;
     }
-    if (conn_init(conn, args[3], args[4], args[5]) < 0 || conn_watch(conn) < 0) {
+    if (conn_init(conn, args[3], args[4], args[5]) < 0
+        || conn_watch(conn, st->name_add_reader, st->name__on_readable) < 0) {
         conn->closed = true;
         conn_detach(conn);
         Py_DECREF(conn);

@@ -12,10 +12,11 @@
     X(_index)                                                                                      \
     X(__slots__)                                                                                   \
     X(__module__)                                                                                  \
+    X(_on_readable)                                                                                \
+    X(_on_writable)                                                                                \
     X(abandoned)                                                                                   \
     X(add_reader)                                                                                  \
     X(add_writer)                                                                                  \
-    X(call_exception_handler)                                                                      \
     X(call_soon)                                                                                   \
     X(call_soon_threadsafe)                                                                        \
     X(context)                                                                                     \

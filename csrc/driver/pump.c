@@ -30,11 +30,7 @@ decode_text(wire_slice text)
 static enum rows_status
 op_decode_row(struct connection *conn, struct operation *op, struct wire_reader cells)
 {
-    struct codec_ctx ctx = {
-        .types = &conn->st->types,
-        .json_loads = conn->json_loads,
-        .json_dumps = conn->json_dumps,
-    };
+    struct codec_ctx ctx = conn_codec_ctx(conn);
     if (op->mode == OP_VALUE) {
         return op->rows != NULL ? ROWS_OK : rows_decode_first(op->stmt, &ctx, cells, &op->rows);
     }
@@ -522,7 +518,7 @@ void
 conn_pump_soon(struct connection *conn)
 {
     PyObject *saved = compat_take_exception();
-    PyObject *callback = PyObject_GetAttrString((PyObject *)conn, "_on_readable");
+    PyObject *callback = PyObject_GetAttr((PyObject *)conn, conn->st->name__on_readable);
     PyObject *handle =
         callback == NULL
             ? NULL

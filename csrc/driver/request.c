@@ -148,17 +148,6 @@ request_put_param(struct connection *conn, const struct codec *codec, struct cod
     return 0;
 }
 
-static struct codec_ctx
-conn_codec_ctx(struct connection *conn)
-{
-    struct codec_ctx ctx = {
-        .types = &conn->st->types,
-        .json_loads = conn->json_loads,
-        .json_dumps = conn->json_dumps,
-    };
-    return ctx;
-}
-
 /* Bind with `params` (a tuple, or NULL for none). */
 static int
 request_put_bind(struct connection *conn, const struct statement *stmt, PyObject *params,
@@ -548,23 +537,13 @@ conn_set_writer(struct connection *conn, bool on)
     if (conn->writer_on == on) {
         return;
     }
-    PyObject *callback = NULL;
-    PyObject *result = NULL;
-    if (!on) {
-        result = PyObject_CallMethod(conn->loop, "remove_writer", "i", conn->stream.fd);
-    }
-    else {
-        callback = PyObject_GetAttrString((PyObject *)conn, "_on_writable");
-        if (callback != NULL) {
-            result = PyObject_CallMethod(conn->loop, "add_writer", "iO", conn->stream.fd, callback);
-        }
-    }
-    Py_XDECREF(callback);
-    if (result == NULL) {
+    struct core_state *st = conn->st;
+    int status = on ? conn_watch(conn, st->name_add_writer, st->name__on_writable)
+                    : conn_watch(conn, st->name_remove_writer, NULL);
+    if (status < 0) {
         PyErr_WriteUnraisable((PyObject *)conn);
         return;
     }
-    Py_DECREF(result);
     conn->writer_on = on;
 }
 
