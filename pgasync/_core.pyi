@@ -145,6 +145,10 @@ class Connection:
     def begin(self, begin_sql: str, /) -> None:
         """A transaction is due: `begin_sql` rides in front of the next statement
         (forgotten by commit() or rollback() if none comes)."""
+    def configure(self, options: dict[str, Any], /) -> None:
+        """Sets codec options by name (struct codec_options): "json_loads",
+        "json_dumps", "zone", "range_type", "multirange_type", "beyond",
+        "money_digits", "naive_utc", "json_exact", "json_null"."""
     def commit(self) -> Operation:
         """COMMIT if a transaction was begun, else nothing is sent. A ROLLBACK in
         answer raises TransactionRolledBack."""
@@ -179,8 +183,6 @@ class Connection:
     def lost_error(self) -> BaseException | None: ...  # why it is closed
     @property
     def cached_statements(self) -> int: ...
-    json_loads: Any
-    json_dumps: Any
 
 ALLOW_NONE: int
 ALLOW_PASSWORD: int
@@ -209,10 +211,40 @@ def after_fork() -> None:
 def codec_table() -> list[tuple[int, int, str, int]]:
     """(oid, array_oid, name, fixed_len) per row, arrays behind scalars."""
 
-def codec_decode(oid: int, value: bytes, /) -> Any:
-    """As a cell of a column of that type; an unknown OID decodes as text."""
+@final
+class Codec:
+    """A codec made at run time; csrc/codec/dynamic.h tells the kinds. `elem` and
+    members: Codecs, or OIDs of built-in types."""
 
-def codec_encode(oid: int, value: object, /) -> tuple[int, bytes]:
+    def __new__(
+        cls,
+        kind: str,
+        oid: int,
+        name: str,
+        elem: Codec | int | None = None,
+        members: Sequence[tuple[str, Codec | int]] | None = None,
+        arg: Any = None,
+        /,
+    ) -> Codec: ...
+    @property
+    def oid(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def is_text(self) -> bool: ...
+
+def codec_kinds() -> list[str]:
+    """The kinds that Codec() makes."""
+
+def codec_decode(
+    codec: int | Codec, value: bytes, options: dict[str, Any] | None = None, /
+) -> Any:
+    """As a cell of a column of that type, by OID or Codec; an unknown OID decodes as
+    text. `options` as for Connection.configure()."""
+
+def codec_encode(
+    codec: int | Codec, value: object, options: dict[str, Any] | None = None, /
+) -> tuple[int, bytes]:
     """(format, bytes), as parameter $1."""
 
 def live_objects() -> int:

@@ -16,6 +16,24 @@ codec_import(const char *module, const char *name)
     return found;
 }
 
+/* What pgasync.types has for the codecs. */
+static int
+codec_types_init_own(struct codec_types *types)
+{
+    PyObject *module = PyImport_ImportModule("pgasync.types");
+    if (module == NULL) {
+        return -1;
+    }
+    bool found = true;
+#define X(field, name)                                                                             \
+    types->field = PyObject_GetAttrString(module, name);                                           \
+    found = found && types->field != NULL;
+    CODEC_PYTHON_TYPES(X)
+#undef X
+    Py_DECREF(module);
+    return found ? 0 : -1;
+}
+
 static int
 codec_types_init_uuid(struct codec_types *types)
 {
@@ -71,7 +89,8 @@ codec_types_init(struct codec_types *types, PyObject *data_error)
         || types->str_utcoffset == NULL) {
         return -1;
     }
-    if (codec_types_init_uuid(types) < 0 || codec_types_init_json(types) < 0) {
+    if (codec_types_init_uuid(types) < 0 || codec_types_init_json(types) < 0
+        || codec_types_init_own(types) < 0) {
         return -1;
     }
     return codec_datetime_import();
@@ -80,6 +99,9 @@ codec_types_init(struct codec_types *types, PyObject *data_error)
 int
 codec_types_traverse(struct codec_types *types, visitproc visit, void *arg)
 {
+#define X(field, name) Py_VISIT(types->field);
+    CODEC_PYTHON_TYPES(X)
+#undef X
     Py_VISIT(types->data_error);
     Py_VISIT(types->decimal_type);
     Py_VISIT(types->uuid_type);
@@ -95,6 +117,9 @@ codec_types_traverse(struct codec_types *types, visitproc visit, void *arg)
 void
 codec_types_clear(struct codec_types *types)
 {
+#define X(field, name) Py_CLEAR(types->field);
+    CODEC_PYTHON_TYPES(X)
+#undef X
     Py_CLEAR(types->data_error);
     Py_CLEAR(types->decimal_type);
     Py_CLEAR(types->uuid_type);
@@ -162,6 +187,26 @@ codec_fail(const struct codec *codec, struct codec_ctx *ctx, const char *format,
         Py_DECREF(reason);
     }
     codec_raise(ctx, message, cause);
+    return NULL;
+}
+
+PyObject *
+codec_miss(const struct codec *self, struct codec_ctx *ctx, uint32_t oid)
+{
+    codec_fail(self, ctx, "it holds a value of a type (OID %lu) that is not known",
+               (unsigned long)oid);
+    if (ctx->missing != NULL) {
+        PyObject *error = codec_cause_take();
+        PyObject *number = PyLong_FromUnsignedLong(oid);
+        if (number != NULL) {
+            PyList_Append(ctx->missing, number);
+            Py_DECREF(number);
+        }
+        if (!PyErr_Occurred() && error != NULL) {
+            PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        }
+        Py_XDECREF(error);
+    }
     return NULL;
 }
 

@@ -7,14 +7,23 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdbool.h>
+
 #include "../wire/buffer.h"
 #include "../wire/cursor.h"
 #include "../wire/protocol.h"
 
 struct codec;
 
+/* Classes and objects of pgasync.types that codecs make and recognise:
+ * X(array, "Array") imports pgasync.types.Array into types->array. */
+#define CODEC_PYTHON_TYPES(X) X(json_null, "JSON_NULL")
+
 /* The Python objects that codecs make and recognise; one per module state. */
 struct codec_types {
+#define X(field, name) PyObject *field;
+    CODEC_PYTHON_TYPES(X)
+#undef X
     PyObject *data_error;   /* pgasync.errors.DataError */
     PyObject *decimal_type; /* decimal.Decimal */
     PyObject *uuid_type;    /* uuid.UUID */
@@ -34,14 +43,54 @@ int codec_types_init(struct codec_types *types, PyObject *data_error);
 int codec_types_traverse(struct codec_types *types, visitproc visit, void *arg);
 void codec_types_clear(struct codec_types *types);
 
+/* What becomes of a date, time or interval that Python's types cannot hold. */
+enum codec_beyond { CODEC_BEYOND_ERROR, CODEC_BEYOND_CLAMP, CODEC_BEYOND_SENTINEL };
+
+/* A user's choices, one set per connection; see connect()'s keywords. Every
+ * PyObject is owned and may be NULL, which is the default. */
+struct codec_options {
+    PyObject *json_loads; /* NULL: json.loads; None: documents stay text */
+    PyObject *json_dumps; /* NULL: json.dumps; None: only text is sent */
+    PyObject *zone;       /* tzinfo of timestamptz; NULL or None: UTC */
+    PyObject *range_type; /* called (lower, upper, bounds=, empty=); NULL: types.Range */
+    PyObject *multirange_type; /* called with a list of ranges; NULL: types.Multirange */
+    enum codec_beyond beyond;
+    int money_digits;     /* behind the point */
+    bool naive_utc;       /* naive and aware datetimes stand for each other, by UTC */
+    bool json_exact;      /* numbers with a fraction or exponent become Decimal */
+    bool json_null;       /* JSON's null becomes types.JSON_NULL, not None */
+};
+
+/* The defaults, for a struct that owns nothing yet. */
+void codec_options_init(struct codec_options *options);
+/* Drops what is owned: back to NULL. */
+void codec_options_clear(struct codec_options *options);
+/* For tp_traverse of what holds them. */
+int codec_options_traverse(struct codec_options *options, visitproc visit, void *arg);
+/* Sets the options named in a dict: "json_loads", "zone", "beyond" ("error", "clamp",
+ * "sentinel"), … as the fields above. -1 with ValueError or TypeError. */
+int codec_options_set(struct codec_options *options, PyObject *named);
+
 /* What one call may look at. Lives on the stack of the caller or in a connection. */
 struct codec_ctx {
     struct codec_types *types;
-    PyObject *json_loads; /* borrowed; the connection's own, or types->json_loads */
-    PyObject *json_dumps;
+    const struct codec_options *options; /* borrowed */
+    /* The codec of a type met inside a value (anonymous records), or NULL: not known
+     * yet. Without an exception. `find_arg` is for its own use. */
+    const struct codec *(*find)(struct codec_ctx *ctx, uint32_t oid);
+    void *find_arg;
+    /* A list of OIDs (int), or NULL: a decoder that meets a type which `find` does not
+     * know, or a composite that is not what its codec says, calls codec_miss. */
+    PyObject *missing;
     int param_index; /* 1 for $1, …; 0: not encoding a parameter */
     unsigned depth;  /* containers we are inside of, ≤ WIRE_NESTING_MAX */
 };
+
+/* Notes that the type `oid` has to be looked up (again) before `self` can decode the
+ * value, and sets an exception: where ctx->missing is not NULL the driver catches it,
+ * looks the type up and decodes the cell once more; else it is the DataError that
+ * stays. Returns NULL. */
+PyObject *codec_miss(const struct codec *self, struct codec_ctx *ctx, uint32_t oid);
 
 /* A new reference, or NULL with an exception set: DataError where the bytes are
  * not a value of the type, MemoryError. Never reads outside `value`. */
@@ -63,7 +112,17 @@ struct codec {
     codec_encode_fn encode;
     int32_t fixed_len;         /* the only length a binary value may have; -1: any */
     int16_t format;            /* WIRE_FORMAT_BINARY, or TEXT where no binary form is used */
-    const struct codec *elem;  /* of an array: its element's codec */
+    const struct codec *elem;  /* of an array its element's, of a range its subtype's, of a
+                                * multirange its range's codec */
+    /* Of codecs made at run time (dynamic.c), borrowed from the object they live in: */
+    const struct codec_member *members; /* of a composite */
+    size_t members_count;
+    PyObject *arg; /* what its kind needs (dynamic.h), or NULL */
+};
+
+struct codec_member {
+    PyObject *name; /* str */
+    const struct codec *codec;
 };
 
 /* The built-in codec of `oid` (arrays included), or NULL. Static lifetime. */

@@ -36,6 +36,10 @@ CODEC_FAMILY(uuid);
 CODEC_FAMILY(json);
 CODEC_FAMILY(jsonb);
 CODEC_FAMILY(array);
+/* user.c: registered types; `user` is str ↔ value, in the format that the codec says */
+CODEC_FAMILY(user);
+CODEC_FAMILY(userbytes);
+CODEC_FAMILY(enum);
 
 /* Imports CPython's datetime C-API, whose pointer belongs to datetime.c. -1 with
  * an exception set. */

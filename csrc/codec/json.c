@@ -61,10 +61,11 @@ static PyObject *
 json_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
     PyObject *text = codec_str_of(self, ctx, value);
-    PyObject *loads = ctx->json_loads;
-    if (text == NULL || loads == NULL || loads == Py_None) {
+    PyObject *loads = ctx->options->json_loads;
+    if (text == NULL || loads == Py_None) {
         return text;
     }
+    loads = loads == NULL ? ctx->types->json_loads : loads;
     Py_INCREF(loads);
     PyObject *document = json_load(ctx, loads, text);
     Py_DECREF(loads);
@@ -95,8 +96,9 @@ codec_jsonb_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice v
 static PyObject *
 json_dump(const struct codec *self, struct codec_ctx *ctx, PyObject *value)
 {
-    PyObject *dumps = ctx->json_dumps;
-    if (dumps == NULL || dumps == Py_None) {
+    PyObject *dumps = ctx->options->json_dumps;
+    dumps = dumps == NULL ? ctx->types->json_dumps : dumps;
+    if (dumps == Py_None) {
         codec_fail_value(self, ctx, value, "without json_dumps, give JSON text as a str");
         return NULL;
     }

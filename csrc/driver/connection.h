@@ -32,8 +32,7 @@ struct connection {
     PyObject *parameters; /* {name: value} of ParameterStatus */
     PyObject *begin_sql;  /* str: opens a transaction when autocommit is off */
     PyObject *begin_due;  /* str or NULL: BEGIN that begin() asked for */
-    PyObject *json_loads;
-    PyObject *json_dumps;
+    struct codec_options options;
     PyObject *lost_error;   /* why the connection is closed, or NULL */
     PyObject *fatal_fields; /* of the server's last words, or NULL */
     enum wire_status lost_status;
@@ -160,6 +159,7 @@ PyObject *Connection_fetch_portal(struct connection *conn, PyObject *args);
 PyObject *Connection_close_portal(struct connection *conn, PyObject *portal);
 PyObject *Connection_query(struct connection *conn, PyObject *sql);
 PyObject *Connection_begin(struct connection *conn, PyObject *sql);
+PyObject *Connection_configure(struct connection *conn, PyObject *options);
 PyObject *Connection_commit(struct connection *conn, PyObject *unused);
 PyObject *Connection_rollback(struct connection *conn, PyObject *unused);
 
@@ -169,8 +169,7 @@ conn_codec_ctx(struct connection *conn)
 {
     struct codec_ctx ctx = {
         .types = &conn->st->types,
-        .json_loads = conn->json_loads,
-        .json_dumps = conn->json_dumps,
+        .options = &conn->options,
     };
     return ctx;
 }

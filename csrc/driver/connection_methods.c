@@ -349,6 +349,15 @@ Connection_begin(struct connection *conn, PyObject *sql)
     Py_RETURN_NONE;
 }
 
+PyObject *
+Connection_configure(struct connection *conn, PyObject *options)
+{
+    if (codec_options_set(&conn->options, options) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 /* Startup */
 
 static wire_slice

@@ -41,8 +41,7 @@ conn_new(struct core_state *st, int fd, PyObject *loop, PyObject *link)
     st->live += 1;
     conn->loop = Py_NewRef(loop);
     conn->link = Py_NewRef(link);
-    conn->json_loads = Py_NewRef(st->types.json_loads);
-    conn->json_dumps = Py_NewRef(st->types.json_dumps);
+    codec_options_init(&conn->options);
     wire_session_init(&conn->session);
     wire_buffer_init(&conn->in);
     wire_buffer_init(&conn->out);
@@ -102,12 +101,11 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->loop);
     Py_VISIT(conn->link);
     Py_VISIT(conn->parameters);
-    Py_VISIT(conn->json_loads);
-    Py_VISIT(conn->json_dumps);
     Py_VISIT(conn->lost_error);
     Py_VISIT(conn->fatal_fields);
     Py_VISIT(conn->cache.by_sql);
-    int status = op_queue_traverse(&conn->sent, visit, arg);
+    int status = codec_options_traverse(&conn->options, visit, arg);
+    status = status != 0 ? status : op_queue_traverse(&conn->sent, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->deferred, visit, arg);
     return status != 0 ? status : op_queue_traverse(&conn->ready, visit, arg);
 }
@@ -130,8 +128,7 @@ conn_release(struct connection *conn)
     op_queue_release(&conn->deferred);
     op_queue_release(&conn->ready);
     Py_CLEAR(conn->link);
-    Py_CLEAR(conn->json_loads);
-    Py_CLEAR(conn->json_dumps);
+    codec_options_clear(&conn->options);
     Py_CLEAR(conn->lost_error);
     Py_CLEAR(conn->fatal_fields);
     stmtcache_clear(&conn->cache);
@@ -291,8 +288,6 @@ static PyMemberDef Connection_members[] = {
     {"loop", T_OBJECT, offsetof(struct connection, loop), READONLY, NULL},
     {"link", T_OBJECT, offsetof(struct connection, link), READONLY, NULL},
     {"lost_error", T_OBJECT, offsetof(struct connection, lost_error), READONLY, NULL},
-    {"json_loads", T_OBJECT, offsetof(struct connection, json_loads), 0, NULL},
-    {"json_dumps", T_OBJECT, offsetof(struct connection, json_dumps), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -312,6 +307,7 @@ static PyMethodDef Connection_methods[] = {
     {"close_portal", (PyCFunction)Connection_close_portal, METH_O, NULL},
     {"query", (PyCFunction)Connection_query, METH_O, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
+    {"configure", (PyCFunction)Connection_configure, METH_O, NULL},
     {"commit", (PyCFunction)Connection_commit, METH_NOARGS, NULL},
     {"rollback", (PyCFunction)Connection_rollback, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

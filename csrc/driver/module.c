@@ -5,6 +5,7 @@
 #include "errors.h"
 #include "rows.h"
 
+#include "../codec/dynamic.h"
 #include "../wire/frontend.h"
 
 static struct core_state *
@@ -15,23 +16,45 @@ state_of(PyObject *module)
 
 /* Codecs without a connection, for tests and tools */
 
-static struct codec_ctx
-bare_ctx(struct core_state *st)
+/* Knows the built-in types only. */
+static const struct codec *
+bare_find(struct codec_ctx *ctx, uint32_t oid)
 {
-    struct codec_ctx ctx = {
-        .types = &st->types,
-        .json_loads = st->types.json_loads,
-        .json_dumps = st->types.json_dumps,
-        .param_index = 1,
-    };
-    return ctx;
+    (void)ctx;
+    return codec_find(oid);
 }
 
-static const struct codec *
-codec_of(PyObject *oid)
+/* Options from a dict (may be NULL or None); -1 with an exception. */
+static int
+bare_ctx(struct core_state *st, PyObject *named, struct codec_options *options,
+         struct codec_ctx *ctx)
 {
-    const struct codec *codec = codec_find((uint32_t)PyLong_AsUnsignedLongMask(oid));
+    codec_options_init(options);
+    if (named != NULL && named != Py_None && codec_options_set(options, named) < 0) {
+        codec_options_clear(options);
+        return -1;
+    }
+    *ctx = (struct codec_ctx){.types = &st->types, .options = options, .find = bare_find};
+    return 0;
+}
+
+/* By OID or by Codec object; NULL with an exception. */
+static const struct codec *
+codec_of(struct core_state *st, PyObject *which)
+{
+    if (!PyLong_Check(which)) {
+        return codec_object_borrow(st->codec_type, which);
+    }
+    const struct codec *codec = codec_find((uint32_t)PyLong_AsUnsignedLongMask(which));
     return codec != NULL ? codec : &codec_unknown;
+}
+
+static PyObject *
+core_codec_kinds(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return codec_kinds();
 }
 
 static PyObject *
@@ -56,27 +79,42 @@ core_codec_table(PyObject *module, PyObject *unused)
 static PyObject *
 core_codec_decode(PyObject *module, PyObject *args)
 {
-    PyObject *oid;
+    struct core_state *st = state_of(module);
+    PyObject *which;
     const char *bytes;
     Py_ssize_t len;
-    if (!PyArg_ParseTuple(args, "O!y#:codec_decode", &PyLong_Type, &oid, &bytes, &len)) {
+    PyObject *named = NULL;
+    struct codec_options options;
+    struct codec_ctx ctx;
+    if (!PyArg_ParseTuple(args, "Oy#|O:codec_decode", &which, &bytes, &len, &named)) {
         return NULL;
     }
-    struct codec_ctx ctx = bare_ctx(state_of(module));
+    const struct codec *codec = codec_of(st, which);
+    if (codec == NULL || bare_ctx(st, named, &options, &ctx) < 0) {
+        return NULL;
+    }
     wire_slice value = {(const uint8_t *)bytes, (size_t)len};
-    ctx.param_index = 0;
-    return codec_decode(codec_of(oid), &ctx, value);
+    PyObject *result = codec_decode(codec, &ctx, value);
+    codec_options_clear(&options);
+    return result;
 }
 
 static PyObject *
 core_codec_encode(PyObject *module, PyObject *args)
 {
-    PyObject *oid, *value;
-    if (!PyArg_ParseTuple(args, "O!O:codec_encode", &PyLong_Type, &oid, &value)) {
+    struct core_state *st = state_of(module);
+    PyObject *which, *value;
+    PyObject *named = NULL;
+    struct codec_options options;
+    struct codec_ctx ctx;
+    if (!PyArg_ParseTuple(args, "OO|O:codec_encode", &which, &value, &named)) {
         return NULL;
     }
-    struct codec_ctx ctx = bare_ctx(state_of(module));
-    const struct codec *codec = codec_of(oid);
+    const struct codec *codec = codec_of(st, which);
+    if (codec == NULL || bare_ctx(st, named, &options, &ctx) < 0) {
+        return NULL;
+    }
+    ctx.param_index = 1;
     struct wire_buffer out;
     wire_buffer_init(&out);
     PyObject *result = NULL;
@@ -87,6 +125,7 @@ core_codec_encode(PyObject *module, PyObject *args)
                                (Py_ssize_t)bytes.len);
     }
     wire_buffer_clear(&out, false);
+    codec_options_clear(&options);
     return result;
 }
 
@@ -156,6 +195,7 @@ static PyMethodDef core_methods[] = {
     {"live_objects", core_live_objects, METH_NOARGS, "How many objects of the core are alive."},
     {"row_type", core_row_type, METH_O, "The Row subclass for a tuple of column names."},
     {"codec_table", core_codec_table, METH_NOARGS, "The built-in codecs."},
+    {"codec_kinds", core_codec_kinds, METH_NOARGS, "The kinds of codecs made at run time."},
     {"codec_decode", core_codec_decode, METH_VARARGS, "Decodes one value."},
     {"codec_encode", core_codec_encode, METH_VARARGS, "Encodes one value."},
     {NULL, NULL, 0, NULL},
@@ -251,6 +291,10 @@ static int
 core_exec(PyObject *module)
 {
     struct core_state *st = state_of(module);
+    st->codec_type = codec_object_type_new(module);
+    if (st->codec_type == NULL || PyModule_AddType(module, st->codec_type) < 0) {
+        return -1;
+    }
     if (core_intern_names(st) < 0 || core_import(st) < 0
         || codec_types_init(&st->types, st->data_error) < 0 || rows_type_init(st, module) < 0
         || stmt_type_init(st, module) < 0 || op_type_init(st, module) < 0
@@ -265,6 +309,7 @@ core_exec(PyObject *module)
 }
 
 #define CORE_OBJECTS(X)                                                                            \
+    X(codec_type)                                                                                  \
     X(connection_type)                                                                             \
     X(operation_type)                                                                              \
     X(statement_type)                                                                              \

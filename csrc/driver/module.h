@@ -34,6 +34,7 @@
 
 struct core_state {
     struct codec_types types;
+    PyTypeObject *codec_type;
     PyTypeObject *connection_type;
     PyTypeObject *operation_type;
     PyTypeObject *statement_type;

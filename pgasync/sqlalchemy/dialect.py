@@ -97,7 +97,7 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
 
         def connected(connection: Connection) -> None:
             if deserializer is not None:
-                connection._core.json_loads = deserializer
+                connection._core.configure({"json_loads": deserializer})
             if chained is not None:
                 chained(connection)
 

@@ -192,8 +192,8 @@ def test_mutations_equal_to_json_loads() -> None:
 
 async def test_own_loads_and_dumps(conn: Any) -> None:
     core = conn._core
-    core.json_loads = lambda text: ("loaded", text)
-    core.json_dumps = lambda value: b'{"dumped": true}'
+    core.configure({"json_loads": lambda text: ("loaded", text)})
+    core.configure({"json_dumps": lambda value: b'{"dumped": true}'})
     value = await conn.fetchval("select $1::json", [object()])
     assert value == ("loaded", '{"dumped": true}')
     assert await conn.fetchval("select array['[1]'::jsonb]") == [("loaded", "[1]")]
@@ -201,19 +201,19 @@ async def test_own_loads_and_dumps(conn: Any) -> None:
 
 @pytest.mark.parametrize("pg_type", ["json", "jsonb"])
 async def test_without_loads_the_text(conn: Any, pg_type: str) -> None:
-    conn._core.json_loads = None
+    conn._core.configure({"json_loads": None})
     assert await conn.fetchval(f"select '[1]'::{pg_type}") == "[1]"
 
 
 async def test_without_dumps_only_text(conn: Any) -> None:
-    conn._core.json_dumps = None
+    conn._core.configure({"json_dumps": None})
     with pytest.raises(DataError, match="give JSON text as a str"):
         await conn.fetchval("select $1::json", [{}])
     assert await conn.fetchval("select $1::json", ["{}"]) == {}
 
 
 async def test_dumps_of_another_type(conn: Any) -> None:
-    conn._core.json_dumps = lambda value: 5
+    conn._core.configure({"json_dumps": lambda value: 5})
     with pytest.raises(DataError, match="json_dumps gave int"):
         await conn.fetchval("select $1::jsonb", [{}])
 
@@ -222,7 +222,7 @@ async def test_loads_that_raises(conn: Any) -> None:
     def bad(text: str) -> Any:
         raise LookupError(text)
 
-    conn._core.json_loads = bad
+    conn._core.configure({"json_loads": bad})
     with pytest.raises(DataError, match="cannot decode jsonb") as caught:
         await conn.fetchval("select '[1]'::jsonb from generate_series(1, 100)")
     cause: BaseException = caught.value
@@ -241,6 +241,6 @@ async def test_loads_that_looks_at_every_object(conn: Any) -> None:
                 repr(found[-1:])
         return json.loads(text)
 
-    conn._core.json_loads = look
+    conn._core.configure({"json_loads": look})
     sql = "select array['1', '2', '3']::jsonb[]"
     assert await conn.fetchval(sql) == [1, 2, 3]
