@@ -394,6 +394,19 @@ codec_int_text(struct codec_ctx *ctx, PyObject *value)
 }
 
 PyObject *
+codec_sequence_tuple(PyObject *value)
+{
+    if (PyTuple_CheckExact(value)) {
+        return Py_NewRef(value);
+    }
+    if (!PySequence_Check(value) || PyUnicode_Check(value) || PyBytes_Check(value)
+        || PyByteArray_Check(value)) {
+        return NULL;
+    }
+    return PySequence_Tuple(value);
+}
+
+PyObject *
 codec_str_of(const struct codec *codec, struct codec_ctx *ctx, wire_slice value)
 {
     PyObject *text = PyUnicode_DecodeUTF8((const char *)value.ptr, (Py_ssize_t)value.len, NULL);

@@ -17,7 +17,15 @@ struct codec;
 
 /* Classes and objects of pgasync.types that codecs make and recognise:
  * X(array, "Array") imports pgasync.types.Array into types->array. */
-#define CODEC_PYTHON_TYPES(X) X(json_null, "JSON_NULL")
+#define CODEC_PYTHON_TYPES(X)                                                                      \
+    X(json_null, "JSON_NULL")                                                                      \
+    X(point, "Point")                                                                              \
+    X(line, "Line")                                                                                \
+    X(lseg, "LineSegment")                                                                         \
+    X(box, "Box")                                                                                  \
+    X(circle, "Circle")                                                                            \
+    X(path, "Path")                                                                                \
+    X(polygon, "Polygon")
 
 /* The Python objects that codecs make and recognise; one per module state. */
 struct codec_types {
@@ -112,6 +120,7 @@ struct codec {
     codec_encode_fn encode;
     int32_t fixed_len;         /* the only length a binary value may have; -1: any */
     int16_t format;            /* WIRE_FORMAT_BINARY, or TEXT where no binary form is used */
+    bool tuples;               /* its values are tuples: in an array only lists are dimensions */
     const struct codec *elem;  /* of an array its element's, of a range its subtype's, of a
                                 * multirange its range's codec */
     /* Of codecs made at run time (dynamic.c), borrowed from the object they live in: */

@@ -133,13 +133,20 @@ container_is_list(PyObject *value)
     return PyList_Check(value) || PyTuple_Check(value);
 }
 
+/* Whether an item of an array is a dimension more, not an element. */
+static int
+container_is_level(const struct container_out *array, PyObject *item)
+{
+    return array->self->elem->tuples ? PyList_Check(item) : container_is_list(item);
+}
+
 /* Finds the dimensions by the first element of each level. False with an exception. */
 static int
 container_measure(struct container_out *array, PyObject *value)
 {
     PyObject *level = value;
     Py_INCREF(level);
-    while (container_is_list(level)) {
+    do {
         Py_ssize_t len = PySequence_Fast_GET_SIZE(level);
         if (array->dims == WIRE_ARRAY_DIMS_MAX || len > INT32_MAX) {
             Py_DECREF(level);
@@ -154,7 +161,7 @@ container_measure(struct container_out *array, PyObject *value)
         PyObject *first = PySequence_Fast_GET_ITEM(level, 0);
         Py_INCREF(first);
         Py_SETREF(level, first);
-    }
+    } while (container_is_level(array, level));
     Py_DECREF(level);
     return 1;
 }
@@ -177,7 +184,7 @@ container_put_element(struct container_out *array, PyObject *item)
         wire_buffer_put_u32(out, UINT32_MAX);
         return CODEC_BINARY;
     }
-    if (container_is_list(item)) {
+    if (container_is_level(array, item)) {
         return container_fail_shape(array, item);
     }
     size_t mark = wire_buffer_mark(out);
@@ -203,7 +210,7 @@ container_put_items(struct container_out *array, PyObject *items, int dim);
 static enum codec_outcome
 container_put_list(struct container_out *array, PyObject *list, int dim)
 {
-    if (!container_is_list(list)) {
+    if (dim > 0 && !container_is_level(array, list)) {
         return container_fail_shape(array, list);
     }
     PyObject *items = PyTuple_Check(list) ? Py_NewRef(list) : PyList_AsTuple(list);

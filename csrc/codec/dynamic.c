@@ -16,6 +16,7 @@ struct codec_kind {
     codec_decode_fn decode;
     codec_encode_fn encode;
     int16_t format;
+    bool tuples;
     bool elem;
     bool members;
 };
@@ -136,6 +137,7 @@ dynamic_set_kind(struct codec_object *self, const struct codec_kind *kind, PyObj
     codec->decode = kind->decode;
     codec->encode = kind->encode;
     codec->format = kind->format;
+    codec->tuples = kind->tuples;
     codec->fixed_len = -1;
     if (kind->elem != (elem != Py_None) || kind->members != (members != Py_None)) {
         PyErr_Format(PyExc_TypeError, "kind '%s' is made %s elem and %s members", kind->name,

@@ -31,6 +31,14 @@ CODEC_FAMILY(time);
 CODEC_FAMILY(timestamp);
 CODEC_FAMILY(timestamptz);
 CODEC_FAMILY(interval);
+/* geometric.c */
+CODEC_FAMILY(point);
+CODEC_FAMILY(line);
+CODEC_FAMILY(lseg);
+CODEC_FAMILY(box);
+CODEC_FAMILY(circle);
+CODEC_FAMILY(path);
+CODEC_FAMILY(polygon);
 /* uuid.c, json.c, container.c */
 CODEC_FAMILY(uuid);
 CODEC_FAMILY(json);
@@ -73,6 +81,15 @@ int codec_utf8_borrow(const struct codec *codec, struct codec_ctx *ctx, PyObject
 /* The decimal digits of an int (not of a subclass's own idea of them) as a new
  * str; digits beyond the interpreter's limit are made by way of Decimal. */
 PyObject *codec_int_text(struct codec_ctx *ctx, PyObject *value);
+
+/* The value of a float, or of what has __float__ or __index__, as a double. False for
+ * bool and what is no number, without an exception, and with the one it raised. */
+int codec_double_of(PyObject *value, double *result);
+
+/* The items of a list, tuple or other sequence, but of no str and bytes, as a new
+ * tuple that running code cannot change. NULL without an exception for what is no
+ * sequence, and with the one it raised. */
+PyObject *codec_sequence_tuple(PyObject *value);
 
 /* Decodes UTF-8; DataError where it is not valid. */
 PyObject *codec_str_of(const struct codec *codec, struct codec_ctx *ctx, wire_slice value);

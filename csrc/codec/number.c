@@ -217,9 +217,8 @@ codec_float8_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice 
     return PyFloat_FromDouble(number);
 }
 
-/* The value as a double; false with an exception. */
-static int
-number_as_double(const struct codec *self, struct codec_ctx *ctx, PyObject *value, double *result)
+int
+codec_double_of(PyObject *value, double *result)
 {
     if (PyFloat_CheckExact(value)) {
         *result = PyFloat_AS_DOUBLE(value);
@@ -228,15 +227,23 @@ number_as_double(const struct codec *self, struct codec_ctx *ctx, PyObject *valu
     PyNumberMethods *methods = Py_TYPE(value)->tp_as_number;
     int known = methods != NULL && (methods->nb_float != NULL || methods->nb_index != NULL);
     if (!known || PyBool_Check(value)) {
-        codec_fail_value(self, ctx, value, "give a float, int or Decimal");
         return 0;
     }
     *result = PyFloat_AsDouble(value);
-    if (*result == -1.0 && PyErr_Occurred()) {
-        codec_fail_raised(self, ctx, value, "it has no float value of that size");
-        return 0;
+    return *result != -1.0 || !PyErr_Occurred();
+}
+
+/* The value as a double; false with an exception. */
+static int
+number_as_double(const struct codec *self, struct codec_ctx *ctx, PyObject *value, double *result)
+{
+    if (codec_double_of(value, result)) {
+        return 1;
     }
-    return 1;
+    codec_fail_raised(self, ctx, value,
+                      PyErr_Occurred() ? "it has no float value of that size"
+                                       : "give a float, int or Decimal");
+    return 0;
 }
 
 enum codec_outcome

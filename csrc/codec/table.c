@@ -4,8 +4,9 @@
 #include "oids.h"
 
 /* TYPE(oid constant, name, family, fixed length): binary, with an array type.
- * PSEUDO: the same in text form and without an array type. */
-#define CODEC_TABLE(TYPE, PSEUDO)                                                                  \
+ * PSEUDO: the same in text form and without an array type. TUPLE: a TYPE whose
+ * values are tuples. */
+#define CODEC_TABLE(TYPE, PSEUDO, TUPLE)                                                           \
     TYPE(BOOL, "bool", bool, 1)                                                                    \
     TYPE(BYTEA, "bytea", bytea, -1)                                                                \
     TYPE(CHAR, "\"char\"", char, 1)                                                                \
@@ -16,9 +17,16 @@
     TYPE(TEXT, "text", text, -1)                                                                   \
     TYPE(OID, "oid", oid, 4)                                                                       \
     TYPE(JSON, "json", json, -1)                                                                   \
+    TUPLE(POINT, "point", point, 16)                                                               \
+    TUPLE(LSEG, "lseg", lseg, 32)                                                                  \
+    TUPLE(PATH, "path", path, -1)                                                                  \
+    TUPLE(BOX, "box", box, 32)                                                                     \
+    TUPLE(POLYGON, "polygon", polygon, -1)                                                         \
+    TUPLE(LINE, "line", line, 24)                                                                  \
     TYPE(FLOAT4, "float4", float4, 4)                                                              \
     TYPE(FLOAT8, "float8", float8, 8)                                                              \
     PSEUDO(UNKNOWN, "unknown", raw, -1)                                                            \
+    TUPLE(CIRCLE, "circle", circle, 24)                                                            \
     TYPE(BPCHAR, "bpchar", text, -1)                                                               \
     TYPE(VARCHAR, "varchar", text, -1)                                                             \
     TYPE(DATE, "date", date, 4)                                                                    \
@@ -35,18 +43,23 @@
 
 /* Where each row stands, so that an array's row can point at its element's. */
 #define POSITION(type, type_name, family, len) CODEC_AT_##type,
-enum codec_position { CODEC_TABLE(POSITION, POSITION) CODEC_SCALARS };
+enum codec_position { CODEC_TABLE(POSITION, POSITION, POSITION) CODEC_SCALARS };
 
-#define SCALAR(type, type_name, family, len)                                                       \
+#define BINARY(type, type_name, decoder, encoder, len, is_tuple)                                   \
     {                                                                                              \
         .oid = OID_##type,                                                                         \
         .array_oid = OID_##type##_ARRAY,                                                           \
         .name = type_name,                                                                         \
-        .decode = codec_##family##_decode,                                                         \
-        .encode = codec_##family##_encode,                                                         \
+        .decode = decoder,                                                                         \
+        .encode = encoder,                                                                         \
         .fixed_len = len,                                                                          \
+        .tuples = is_tuple,                                                                        \
         .format = WIRE_FORMAT_BINARY,                                                              \
     },
+#define SCALAR(type, type_name, family, len)                                                       \
+    BINARY(type, type_name, codec_##family##_decode, codec_##family##_encode, len, false)
+#define OF_TUPLES(type, type_name, family, len)                                                    \
+    BINARY(type, type_name, codec_##family##_decode, codec_##family##_encode, len, true)
 #define TEXT_ONLY(type, type_name, family, len)                                                    \
     {                                                                                              \
         .oid = OID_##type,                                                                         \
@@ -56,7 +69,7 @@ enum codec_position { CODEC_TABLE(POSITION, POSITION) CODEC_SCALARS };
         .fixed_len = len,                                                                          \
         .format = WIRE_FORMAT_TEXT,                                                                \
     },
-static const struct codec codec_scalars[] = {CODEC_TABLE(SCALAR, TEXT_ONLY)};
+static const struct codec codec_scalars[] = {CODEC_TABLE(SCALAR, TEXT_ONLY, OF_TUPLES)};
 
 #define ARRAY(type, type_name, family, len)                                                        \
     {                                                                                              \
@@ -68,7 +81,7 @@ static const struct codec codec_scalars[] = {CODEC_TABLE(SCALAR, TEXT_ONLY)};
         .format = WIRE_FORMAT_BINARY,                                                              \
         .elem = &codec_scalars[CODEC_AT_##type],                                                   \
     },
-static const struct codec codec_arrays[] = {CODEC_TABLE(ARRAY, NOTHING)};
+static const struct codec codec_arrays[] = {CODEC_TABLE(ARRAY, NOTHING, ARRAY)};
 
 #define CODEC_ARRAYS (sizeof codec_arrays / sizeof codec_arrays[0])
 

@@ -23,9 +23,11 @@ from codec.checks import (
     round_trip,
 )
 from pgasync.errors import DataError
+from pgasync.types import Box, Circle, Line, LineSegment, Path, Point, Polygon
 
 UTC = dt.timezone.utc
 ONE = uuid.UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
+ORIGIN = Point(0.0, 0.0)
 CUBE = [[[[[[1, None]]]]], [[[[[3, 4]]]]]]
 
 CASES: list[Case] = [
@@ -65,6 +67,13 @@ CASES: list[Case] = [
     ("interval[]", [dt.timedelta(1)], "'{1 day}'"),
     ("json[]", [{"a": 1}, None], "array['{\"a\": 1}', null]"),
     ("jsonb[]", [{"a": [1]}, None, 5], "array['{\"a\": [1]}', null, '5']"),
+    ("point[]", [ORIGIN, None], "'{\"(0,0)\",NULL}'"),
+    ("line[]", [[Line(1.0, 2.0, 3.0)], [None]], "'{{\"{1,2,3}\"},{NULL}}'"),
+    ("lseg[]", [LineSegment(ORIGIN, ORIGIN)], "'{\"[(0,0),(0,0)]\"}'"),
+    ("box[]", [Box(ORIGIN, ORIGIN), None], "'{(0,0),(0,0);NULL}'"),
+    ("circle[]", [Circle(ORIGIN, 1.0)], "'{\"<(0,0),1>\"}'"),
+    ("path[]", [Path([ORIGIN]), Path([ORIGIN], True)], '\'{"[(0,0)]","((0,0))"}\''),
+    ("polygon[]", [Polygon([ORIGIN])], "'{\"((0,0))\"}'"),
 ]
 
 SENT: list[Case] = [

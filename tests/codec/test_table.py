@@ -85,6 +85,13 @@ SAMPLES: dict[str, list[Any]] = {
     "uuid": [uuid.UUID(int=77)],
     "json": [{"a": [1, None]}],
     "jsonb": [{"a": [1, None]}],
+    "point": [(1, -2.5)],
+    "line": [(1, 2, 3)],
+    "lseg": [((1, 2), (3, 4))],
+    "box": [((1, 2), (3, 4))],
+    "circle": [((1, 2), 3)],
+    "path": [((1, 2), (3, 4))],
+    "polygon": [((1, 2), (3, 4))],
 }
 
 
