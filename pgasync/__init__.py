@@ -26,6 +26,7 @@ from .errors import (
     Warning,  # noqa: A004
 )
 from .link import Notice
+from .registry import Registry as TypeRegistry
 from .rows import Row
 from .transaction import Transaction
 
@@ -126,6 +127,7 @@ __all__ = [
     "TimestampFromTicks",
     "Transaction",
     "TransactionRolledBack",
+    "TypeRegistry",
     "Warning",
     "apilevel",
     "connect",

@@ -30,6 +30,18 @@ class Link(Protocol):
         """Parameters that are neither None, tuple nor list. Mapping: rewrites
         `:name`. A str, bytes or scalar: raises. May raise; called from execute."""
     def is_script(self, sql: str) -> bool: ...
+    def types(self, core: Connection, oids: Sequence[int]) -> str | None:
+        """A statement or a value has types without a codec, or (an OID that has one)
+        that are not what their codec says: puts what is known by put_codec(). Returns
+        the query for the rest, whose rows go to types_found(), or None. May raise:
+        the statement fails."""
+    def types_found(self, core: Connection, rows: Sequence[Any]) -> None:
+        """The answer, every value as text. May raise: the statement fails."""
+    def types_changed(self) -> None:
+        """A command may have changed types (ALTER TYPE, DROP EXTENSION, …)."""
+    def infer(self, value: object) -> int:
+        """The type OID for a value whose parameter's type the server cannot tell; 0:
+        none."""
     def scram(self, core: Connection, salt: bytes, iterations: int) -> None:
         """Derive the salted password off the loop, then core.scram_key(key)."""
     def abandoned(self, core: Connection) -> None:
@@ -149,6 +161,14 @@ class Connection:
         """Sets codec options by name (struct codec_options): "json_loads",
         "json_dumps", "zone", "range_type", "multirange_type", "beyond",
         "money_digits", "naive_utc", "json_exact", "json_null"."""
+    def look_up(self, sql: str, /) -> Operation:
+        """Rows of text in one flight, without the statement cache and without BEGIN:
+        a question to the catalog. MODE_ROWS."""
+    def put_codec(self, codec: Codec, /) -> None:
+        """Statements use it from now on for its OID, in front of a built-in one."""
+    def get_codec(self, oid: int, /) -> Codec | None: ...
+    def drop_codecs(self) -> None:
+        """Only the built-in ones are left; link.types is asked for others."""
     def commit(self) -> Operation:
         """COMMIT if a transaction was begun, else nothing is sent. A ROLLBACK in
         answer raises TransactionRolledBack."""
@@ -232,6 +252,10 @@ class Codec:
     def name(self) -> str: ...
     @property
     def is_text(self) -> bool: ...
+
+def codec_elements() -> dict[int, int]:
+    """The element type of each array of the table, the subtype of each range, the
+    range of each multirange; 0 for the others."""
 
 def codec_kinds() -> list[str]:
     """The kinds that Codec() makes."""

@@ -44,6 +44,13 @@ def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
     cancel_timeout (s), statement_cache_size, max_cached_statement_lifetime (s),
     prepared_statements.
 
+    About values: json_loads, json_dumps (functions; None: documents are text),
+    json_numbers ("float", "exact": Decimal), json_null ("none", "sentinel":
+    types.JSON_NULL), out_of_range ("error", "clamp", "sentinel": types.Beyond; dates
+    and times that Python cannot hold), timestamptz ("utc", "session": its zone),
+    naive_datetimes ("error", "utc": naive and aware stand for each other), money_digits
+    (2), types (a TypeRegistry).
+
     Raises InterfaceError for a keyword or value it does not understand,
     ConnectError when no host could be reached, and the class of the SQLSTATE
     (InvalidPassword, InvalidCatalogName …) when the server refused.
@@ -150,6 +157,7 @@ async def _try_host(
     )
     try:
         await _start(core, link, password, deadline)
+        link.started(core)
     except BaseException:
         core.terminate()
         link.ended(core)

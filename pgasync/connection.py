@@ -5,6 +5,7 @@ import re
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ from ._core import MODE_RESULT, MODE_ROW, MODE_ROWS, MODE_VALUE
 from .cursor import Cursor
 from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
 from .link import Link
+from .registry import Registry
 from .transaction import Transaction
 
 MultipleStatements = _core.MultipleStatements
@@ -117,6 +119,70 @@ class Connection:
         """Prepares a statement with `$n` parameters, to look at it or to run it."""
         statement = await self._wait(self._core.prepare(sql), timeout)
         return PreparedStatement(self, statement)
+
+    # -------------------------------------------------------------------- types
+
+    async def set_type_codec(
+        self,
+        typename: str,
+        *,
+        schema: str | None = None,
+        encoder: Callable[[Any], Any] | None = None,
+        decoder: Callable[[Any], Any] | None = None,
+        format: str = "text",  # noqa: A002
+    ) -> None:
+        """Python functions for a type's values; see TypeRegistry.set_type_codec().
+        Raises UndefinedObject when the database has no such type."""
+        registry = self._registry
+        registry.set_type_codec(
+            typename, schema=schema, encoder=encoder, decoder=decoder, format=format
+        )
+        await self._registered(schema, typename)
+
+    async def register_enum(
+        self,
+        cls: type[Enum],
+        typename: str | None = None,
+        *,
+        schema: str | None = None,
+        mapping: Mapping[Any, str] | None = None,
+    ) -> None:
+        """An Enum class for an enum type; see TypeRegistry.register_enum()."""
+        self._registry.register_enum(cls, typename, schema=schema, mapping=mapping)
+        await self._registered(schema, typename or cls.__name__.lower())
+
+    async def register_composite(
+        self, cls: Any, typename: str | None = None, *, schema: str | None = None
+    ) -> None:
+        """A class for a composite type; see TypeRegistry.register_composite()."""
+        self._registry.register_composite(cls, typename, schema=schema)
+        await self._registered(schema, typename or cls.__name__.lower())
+
+    async def reset_type_codec(
+        self, typename: str, *, schema: str | None = None
+    ) -> None:
+        """Forgets what was registered for a type."""
+        self._registry.reset_type_codec(typename, schema=schema)
+        self._link.typelink.reset()
+
+    @property
+    def _registry(self) -> Registry:
+        return self._link.typelink.registry
+
+    async def _registered(self, schema: str | None, typename: str) -> None:
+        """Looks the type up unless it is known, and puts its codec into use."""
+        typelink = self._link.typelink
+        if not typelink.known(schema, typename):
+            found = await self._wait(
+                self._core.look_up(typelink.query(schema, typename))
+            )
+            if not found:
+                self._registry.reset_type_codec(typename, schema=schema)
+                name = typename if schema is None else f"{schema}.{typename}"
+                raise errors.UndefinedObject(f"there is no type {name!r}")
+            typelink.found(self._core, found)
+        typelink.reset()
+        typelink.check(schema, typename)
 
     def _execute(self, sql: str | _core.Statement, params: object) -> _core.Operation:
         return self._core.execute(sql, params, MODE_RESULT, self._named)

@@ -12,9 +12,14 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import InterfaceError, NotSupportedError
+from .options import KEYWORDS as _CODEC_KEYWORDS
+from .options import codec_options, session_zone
+
+if TYPE_CHECKING:
+    from .registry import Registry
 
 Password = str | bytes | Callable[[], str | bytes | Awaitable[str | bytes]]
 
@@ -51,6 +56,8 @@ _KEYWORDS = (
     "server_settings",
     "ssl",
     "statement_cache_size",
+    "types",
+    *_CODEC_KEYWORDS,
 )
 # Known to libpq, asked for by someone who would be misled by silence.
 _NOT_YET = frozenset(
@@ -143,6 +150,9 @@ class Config:
     statement_cache_size: int = 100
     max_cached_statement_lifetime: float = 0.0
     auth_methods: frozenset[str] = frozenset(AUTH_METHODS)
+    codec_options: Mapping[str, Any] = field(default_factory=dict)
+    session_zone: bool = False  # timestamptz in the session's zone, else UTC
+    types: "Registry | None" = None
     cleartext_anywhere: bool = False  # asked for by name, not only on this machine
 
     def startup_parameters(self) -> list[tuple[str, str]]:
@@ -158,6 +168,12 @@ class Config:
         if self.options:
             pairs.append(("options", self.options))
         return pairs + list(self.server_settings)
+
+    def catalog_key(self, host: Host) -> tuple[Any, ...]:
+        """What connections have in common that see the same types under the same
+        names."""
+        path = tuple(pair for pair in self.server_settings if pair[0] == "search_path")
+        return (host.address, host.port, self.dbname, self.user, self.options, path)
 
     def allowed_auth(self, local: bool) -> frozenset[str]:
         """The methods the server may ask for. `local`: over a Unix socket or a
@@ -353,6 +369,9 @@ def _build(given: dict[str, Any]) -> Config:
         max_cached_statement_lifetime=_seconds(
             given, "max_cached_statement_lifetime", 0.0
         ),
+        codec_options=codec_options(given),
+        session_zone=session_zone(given),
+        types=_types(given.get("types")),
         auth_methods=methods,
         cleartext_anywhere=cleartext,
     )
@@ -538,6 +557,14 @@ def _named_rows(factory: object) -> bool:
     if factory is tuple:
         return False
     raise NotSupportedError("row_factory: this version knows None (Row) and tuple only")
+
+
+def _types(value: object) -> "Registry | None":
+    from .registry import Registry
+
+    if value is None or isinstance(value, Registry):
+        return value
+    raise InterfaceError(f"types is a pgasync.TypeRegistry, not {value!r}")
 
 
 def _cache_size(given: Mapping[str, Any]) -> int:

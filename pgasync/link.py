@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core, sql
 from .conninfo import Config, Host, is_loopback
-from .errors import ConnectError, ConnectionLost
+from .errors import ConnectError, ConnectionLost, InterfaceError
+from .infer import infer
 from .saslprep import saslprep
 from .timeouts import signalled, until
+from .typelink import TypeLink, zone_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -164,6 +166,7 @@ class Link:
 
     resolve = staticmethod(sql.resolve)
     is_script = staticmethod(sql.is_script)
+    infer = staticmethod(infer)
 
     def __init__(
         self, config: Config, address: Address, loop: asyncio.AbstractEventLoop
@@ -173,6 +176,10 @@ class Link:
         self.loop = loop
         self.password: bytes | None = None  # until the startup is over
         self.wrapper: weakref.ref[Connection] | None = None
+        self.typelink = TypeLink(config.catalog_key(address.host), config.types)
+        self.types = self.typelink.types
+        self.types_found = self.typelink.found
+        self.types_changed = self.typelink.changed
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain: asyncio.Future[None] | None = None
 
@@ -330,6 +337,21 @@ class Link:
 
     def parameter(self, name: str, value: str) -> None:
         """The core has stored it in its `parameters`."""
+        core = self.typelink.core
+        if name == "TimeZone" and self.config.session_zone and core is not None:
+            try:
+                core.configure({"zone": zone_of(value)})
+            except InterfaceError as error:
+                log.warning("%s; the zone used before stays", error)
+
+    def started(self, core: _core.Connection) -> None:
+        """The session is open: the choices of connect()'s keywords go to the core."""
+        options = dict(self.config.codec_options)
+        if self.config.session_zone:
+            options["zone"] = zone_of(core.parameters.get("TimeZone", "UTC"))
+        if options:
+            core.configure(options)
+        self.typelink.start(core)
 
     def lost(self, core: _core.Connection, error: BaseException) -> None:
         """The connection broke: whoever waits is told."""
@@ -339,6 +361,7 @@ class Link:
         """The connection is closed: the termination listeners are told, once. What
         still waits for the end of a CancelRequest need not wait any more."""
         self.drained(core)
+        self.typelink.end()
         with contextlib.suppress(RuntimeError):  # the loop is closed
             for task in [*self._tasks]:
                 self.loop.call_soon_threadsafe(task.cancel)

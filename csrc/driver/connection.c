@@ -134,7 +134,7 @@ conn_wake_ready(struct connection *conn)
     return status;
 }
 
-static void
+void
 op_queue_remove(struct op_queue *queue, struct operation *op)
 {
     struct operation *previous = NULL;
@@ -183,6 +183,10 @@ conn_abandon(struct operation *op, PyObject *error)
     op_wake_soon(op);
     struct connection *conn = (struct connection *)Py_XNewRef((PyObject *)op->conn);
     if (conn == NULL) {
+        return;
+    }
+    if (conn_abandon_waiter(conn, op)) {
+        Py_DECREF(conn);
         return;
     }
     if (op->phase == OP_DEFERRED && op->kind != OP_STARTUP) {
@@ -305,6 +309,14 @@ conn_end_queue(struct connection *conn, struct op_queue *queue, PyObject *error)
 static void
 conn_end_all(struct connection *conn, PyObject *error)
 {
+    struct operation *waiter = conn->waiter;
+    conn->waiter = NULL;
+    conn->lookup = NULL;
+    if (waiter != NULL && waiter->postponed != NULL) {
+        op_set_error(waiter, error != NULL ? Py_NewRef(error) : conn_loss(conn, waiter));
+        conn_finish(conn, waiter);
+    }
+    Py_XDECREF((PyObject *)waiter);
     conn_end_queue(conn, &conn->sent, error);
     conn_end_queue(conn, &conn->deferred, error);
     conn->in_flight = 0;

@@ -1,14 +1,16 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in five files:
+ * operations. Its code lives in six files:
  *   connection.c  who may use it, giving up, closing, waking
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
+ *   lookup.c      types that have to be asked for first
  *   pump.c        bytes → events → operations
  *   connection_methods.c  what Python calls to make a request */
 #ifndef DRIVER_CONNECTION_H
 #define DRIVER_CONNECTION_H
 
 #include "operation.h"
+#include "rows.h"
 #include "stmtcache.h"
 
 #include "../net/stream.h"
@@ -47,7 +49,12 @@ struct connection {
     struct op_queue ready;    /* done, to be woken when the pump ends */
     size_t in_flight;         /* length of `sent` */
     size_t abandoned;         /* of those, given up */
+    struct operation *lookup; /* a question about types that is in flight, borrowed */
+    struct operation *waiter; /* the operation that it is for; owned */
+    PyObject *lookup_sql;     /* the question that an operation turned out to need, or NULL */
+    PyObject *missing;        /* list of the OIDs that a decoder found no codec for */
     struct stmtcache cache;
+    struct codec_book book;
     unsigned long thread;
     unsigned long fork_generation;
     uint32_t backend_pid;
@@ -125,12 +132,28 @@ PyObject *core_attach(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
  * nothing was sent, nothing is queued. Takes its own references. */
 int conn_submit(struct connection *conn, struct operation *op);
 
-/* Second flight of an operation whose statement has been described. -1 with an exception. */
+#define REQUEST_WAITS (-2)
+
+/* Second flight of an operation whose statement has been described. -1 with an
+ * exception; REQUEST_WAITS: types have to be looked up first, see conn_park. */
 int conn_encode_execution(struct connection *conn, struct operation *op);
 
 /* The whole of an operation once more: its statement had become stale, and nothing
- * has run. -1 with an exception. */
+ * has run. Results as above. */
 int conn_encode_again(struct connection *conn, struct operation *op);
+
+/* Finds the codecs of the operation's statement anew, in a copy of its own, if they
+ * have changed. -1 with an exception. */
+int conn_refresh_statement(struct connection *conn, struct operation *op);
+
+/* Puts the operation at the head of `sent`, of which nothing is in flight any more, back
+ * in front of those to be sent, and has the types that its statement needs looked up.
+ * On failure it ends with an error. */
+void conn_park(struct connection *conn, struct operation *op);
+
+/* After "could not determine data type of parameter $n": gives the operation a type for
+ * it by its value. False: there is none to be had. */
+bool conn_infer_parameter(struct connection *conn, struct operation *op);
 
 /* Sends deferred operations as far as nothing is in their way. */
 void conn_start_deferred(struct connection *conn);
@@ -138,7 +161,41 @@ void conn_start_deferred(struct connection *conn);
 /* Writes what the socket takes; the writer is registered for the rest. */
 void conn_flush(struct connection *conn);
 
+/* lookup.c */
+
+/* codec_ctx.find of a connection. */
+const struct codec *conn_find_codec(struct codec_ctx *ctx, uint32_t oid);
+
+/* The list of missing OIDs, of which there is a new, empty one then: a new reference,
+ * NULL with an exception. */
+PyObject *conn_take_missing(struct connection *conn);
+
+/* Asks link for the types (a list of OIDs): *sql is the question that the server must
+ * be asked (a new reference), or NULL when everything is there now. -1 with an exception. */
+int conn_ask_types(struct connection *conn, PyObject *oids, PyObject **sql);
+
+/* Sends the question; `waiter` waits for its end. -1 with an exception. */
+int conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *sql);
+
+/* Keeps a row whose types are missing, to be decoded later. -1 with an exception. */
+int conn_postpone_row(struct connection *conn, struct operation *op, struct wire_reader cells);
+
+/* At the end of an operation with postponed rows. True: it has to wait for a lookup,
+ * and is not in the queue any more; false: its rows are complete, or its error is set. */
+bool conn_await_types(struct connection *conn, struct operation *op);
+
+/* The lookup, which has left the queue, is over. */
+void conn_lookup_done(struct connection *conn, struct operation *op);
+
+/* `op` has been given up: if a lookup was for it, that is given up too. True: it had
+ * run already, and there is nothing else to be done. */
+bool conn_abandon_waiter(struct connection *conn, struct operation *op);
+
 /* pump.c */
+
+/* Decodes a row into the operation's result; see rows.h. */
+enum rows_status
+op_decode_row(struct connection *conn, struct operation *op, struct wire_reader cells);
 
 /* Reads and handles what is there, up to CONN_TURN_BYTES. Never raises. */
 void conn_pump(struct connection *conn);
@@ -160,6 +217,10 @@ PyObject *Connection_close_portal(struct connection *conn, PyObject *portal);
 PyObject *Connection_query(struct connection *conn, PyObject *sql);
 PyObject *Connection_begin(struct connection *conn, PyObject *sql);
 PyObject *Connection_configure(struct connection *conn, PyObject *options);
+PyObject *Connection_look_up(struct connection *conn, PyObject *sql);
+PyObject *Connection_put_codec(struct connection *conn, PyObject *codec);
+PyObject *Connection_get_codec(struct connection *conn, PyObject *oid);
+PyObject *Connection_drop_codecs(struct connection *conn, PyObject *unused);
 PyObject *Connection_commit(struct connection *conn, PyObject *unused);
 PyObject *Connection_rollback(struct connection *conn, PyObject *unused);
 
@@ -170,6 +231,9 @@ conn_codec_ctx(struct connection *conn)
     struct codec_ctx ctx = {
         .types = &conn->st->types,
         .options = &conn->options,
+        .find = conn_find_codec,
+        .find_arg = conn,
+        .missing = conn->missing,
     };
     return ctx;
 }
@@ -187,6 +251,20 @@ op_queue_push(struct op_queue *queue, struct operation *op)
     }
     queue->tail = op;
 }
+
+/* In front of all others; takes over the reference. */
+static inline void
+op_queue_push_front(struct op_queue *queue, struct operation *op)
+{
+    op->next = queue->head;
+    queue->head = op;
+    if (queue->tail == NULL) {
+        queue->tail = op;
+    }
+}
+
+/* Takes `op` out, wherever it is; its reference is the caller's then. */
+void op_queue_remove(struct op_queue *queue, struct operation *op);
 
 static inline struct operation *
 op_queue_pop(struct op_queue *queue)

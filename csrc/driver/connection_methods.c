@@ -358,6 +358,46 @@ Connection_configure(struct connection *conn, PyObject *options)
     Py_RETURN_NONE;
 }
 
+PyObject *
+Connection_look_up(struct connection *conn, PyObject *sql)
+{
+    if (conn_enter(conn) < 0 || check_sql(conn, sql) < 0) {
+        return NULL;
+    }
+    struct operation *op = op_new(conn->st, conn->loop, OP_LOOKUP, OP_ROWS, sql);
+    return op == NULL ? NULL : submit(conn, op);
+}
+
+PyObject *
+Connection_put_codec(struct connection *conn, PyObject *codec)
+{
+    if (book_put(&conn->book, codec) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+Connection_get_codec(struct connection *conn, PyObject *oid)
+{
+    PyObject *found =
+        conn->book.by_oid == NULL ? NULL : PyDict_GetItemWithError(conn->book.by_oid, oid);
+    if (found == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    return Py_NewRef(found == NULL ? Py_None : found);
+}
+
+PyObject *
+Connection_drop_codecs(struct connection *conn, PyObject *unused)
+{
+    (void)unused;
+    if (book_drop(&conn->book, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 /* Startup */
 
 static wire_slice

@@ -22,7 +22,8 @@ conn_init(struct connection *conn, PyObject *autocommit, PyObject *cache_size, P
     conn->fork_generation = conn->st->fork_generation;
     conn->parameters = PyDict_New();
     conn->begin_sql = PyUnicode_InternFromString("BEGIN");
-    if (conn->parameters == NULL || conn->begin_sql == NULL) {
+    conn->missing = PyList_New(0);
+    if (conn->parameters == NULL || conn->begin_sql == NULL || conn->missing == NULL) {
         return -1;
     }
     return stmtcache_init(&conn->cache, (size_t)size, seconds);
@@ -42,6 +43,7 @@ conn_new(struct core_state *st, int fd, PyObject *loop, PyObject *link)
     conn->loop = Py_NewRef(loop);
     conn->link = Py_NewRef(link);
     codec_options_init(&conn->options);
+    book_init(&conn->book, st->codec_type);
     wire_session_init(&conn->session);
     wire_buffer_init(&conn->in);
     wire_buffer_init(&conn->out);
@@ -104,7 +106,9 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->lost_error);
     Py_VISIT(conn->fatal_fields);
     Py_VISIT(conn->cache.by_sql);
+    Py_VISIT(conn->waiter);
     int status = codec_options_traverse(&conn->options, visit, arg);
+    status = status != 0 ? status : book_traverse(&conn->book, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->sent, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->deferred, visit, arg);
     return status != 0 ? status : op_queue_traverse(&conn->ready, visit, arg);
@@ -128,7 +132,16 @@ conn_release(struct connection *conn)
     op_queue_release(&conn->deferred);
     op_queue_release(&conn->ready);
     Py_CLEAR(conn->link);
+    struct operation *waiter = conn->waiter;
+    conn->waiter = NULL;
+    conn->lookup = NULL;
+    if (waiter != NULL && waiter->postponed != NULL) {
+        Py_CLEAR(waiter->conn);
+        Py_DECREF(waiter); /* what was the queue's */
+    }
+    Py_XDECREF((PyObject *)waiter);
     codec_options_clear(&conn->options);
+    book_clear(&conn->book);
     Py_CLEAR(conn->lost_error);
     Py_CLEAR(conn->fatal_fields);
     stmtcache_clear(&conn->cache);
@@ -161,6 +174,8 @@ Connection_dealloc(struct connection *conn)
     Py_CLEAR(conn->parameters);
     Py_CLEAR(conn->begin_sql);
     Py_CLEAR(conn->begin_due);
+    Py_CLEAR(conn->missing);
+    Py_CLEAR(conn->lookup_sql);
     wire_session_clear(&conn->session);
     wire_buffer_clear(&conn->in, false);
     wire_buffer_clear(&conn->out, true);
@@ -308,6 +323,10 @@ static PyMethodDef Connection_methods[] = {
     {"query", (PyCFunction)Connection_query, METH_O, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
     {"configure", (PyCFunction)Connection_configure, METH_O, NULL},
+    {"look_up", (PyCFunction)Connection_look_up, METH_O, NULL},
+    {"put_codec", (PyCFunction)Connection_put_codec, METH_O, NULL},
+    {"get_codec", (PyCFunction)Connection_get_codec, METH_O, NULL},
+    {"drop_codecs", (PyCFunction)Connection_drop_codecs, METH_NOARGS, NULL},
     {"commit", (PyCFunction)Connection_commit, METH_NOARGS, NULL},
     {"rollback", (PyCFunction)Connection_rollback, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

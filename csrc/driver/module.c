@@ -50,6 +50,25 @@ codec_of(struct core_state *st, PyObject *which)
 }
 
 static PyObject *
+core_codec_elements(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    PyObject *elements = PyDict_New();
+    for (size_t i = 0; elements != NULL && i < codec_count(); i++) {
+        const struct codec *codec = codec_at(i);
+        PyObject *oid = PyLong_FromUnsignedLong(codec->oid);
+        PyObject *elem = PyLong_FromUnsignedLong(codec->elem == NULL ? 0 : codec->elem->oid);
+        if (oid == NULL || elem == NULL || PyDict_SetItem(elements, oid, elem) < 0) {
+            Py_CLEAR(elements);
+        }
+        Py_XDECREF(oid);
+        Py_XDECREF(elem);
+    }
+    return elements;
+}
+
+static PyObject *
 core_codec_kinds(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -195,6 +214,7 @@ static PyMethodDef core_methods[] = {
     {"live_objects", core_live_objects, METH_NOARGS, "How many objects of the core are alive."},
     {"row_type", core_row_type, METH_O, "The Row subclass for a tuple of column names."},
     {"codec_table", core_codec_table, METH_NOARGS, "The built-in codecs."},
+    {"codec_elements", core_codec_elements, METH_NOARGS, "What built-in types are made of."},
     {"codec_kinds", core_codec_kinds, METH_NOARGS, "The kinds of codecs made at run time."},
     {"codec_decode", core_codec_decode, METH_VARARGS, "Decodes one value."},
     {"codec_encode", core_codec_encode, METH_VARARGS, "Encodes one value."},

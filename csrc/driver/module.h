@@ -30,7 +30,11 @@
     X(remove_reader)                                                                               \
     X(remove_writer)                                                                               \
     X(resolve)                                                                                     \
-    X(scram)
+    X(scram)                                                                                       \
+    X(types)                                                                                       \
+    X(types_changed)                                                                               \
+    X(types_found)                                                                                 \
+    X(infer)
 
 struct core_state {
     struct codec_types types;

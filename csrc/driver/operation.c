@@ -33,6 +33,7 @@ Operation_traverse(struct operation *op, visitproc visit, void *arg)
     Py_VISIT(op->stmt);
     Py_VISIT(op->params);
     Py_VISIT(op->rows);
+    Py_VISIT(op->postponed);
     Py_VISIT(op->error);
     Py_VISIT(op->cancel_message);
     Py_VISIT(op->callback);
@@ -49,7 +50,10 @@ Operation_clear(struct operation *op)
     Py_CLEAR(op->stmt);
     Py_CLEAR(op->params);
     Py_CLEAR(op->portal);
+    Py_CLEAR(op->hints);
     Py_CLEAR(op->rows);
+    Py_CLEAR(op->postponed);
+    Py_CLEAR(op->missing);
     Py_CLEAR(op->error);
     Py_CLEAR(op->cancel_message);
     Py_CLEAR(op->callback);

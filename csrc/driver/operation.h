@@ -15,6 +15,7 @@ enum op_kind {
     OP_PORTAL_OPEN,
     OP_PORTAL_FETCH,
     OP_PORTAL_CLOSE,
+    OP_LOOKUP, /* of types, by the driver itself */
     OP_QUERY,
     OP_COMMIT,
     OP_ROLLBACK,
@@ -46,6 +47,10 @@ struct operation {
     bool stale;      /* because its statement had become stale */
     bool retried;    /* it has been sent a second time for that */
     bool cancelled;
+    bool began;      /* BEGIN rode in front of it */
+    bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try */
+    bool looked_up;  /* its types were asked for: what is still unknown is text */
+    int indeterminate; /* $n whose type the server cannot tell, or 0 */
     bool named_rows;
     bool suspended;
     char blocking;   /* _asyncio_future_blocking */
@@ -56,9 +61,13 @@ struct operation {
     PyObject *sql;
     struct statement *stmt;
     PyObject *params; /* tuple; for OP_MANY a list of parameter sets */
+    PyObject *hints;  /* tuple of type OIDs for Parse, 0 where the server decides, or NULL */
     PyObject *portal; /* bytes */
     PyObject *rows;   /* list, or the row or value itself in OP_ROW and OP_VALUE */
-    PyObject *error;  /* exception to raise */
+    PyObject *postponed; /* list of (index in rows or -1, bytes): rows whose types must be
+                            looked up first */
+    PyObject *missing;   /* list of the OIDs of those types */
+    PyObject *error;     /* exception to raise */
     PyObject *cancel_message;
     PyObject *callback; /* the one waiter */
     PyObject *context;

@@ -27,10 +27,13 @@ decode_text(wire_slice text)
 
 /* Rows */
 
-static enum rows_status
+enum rows_status
 op_decode_row(struct connection *conn, struct operation *op, struct wire_reader cells)
 {
     struct codec_ctx ctx = conn_codec_ctx(conn);
+    if (op->postponed != NULL && (op->mode == OP_VALUE || op->mode == OP_ROW)) {
+        return ROWS_OK; /* the one row that is wanted is among those */
+    }
     if (op->mode == OP_VALUE) {
         return op->rows != NULL ? ROWS_OK : rows_decode_first(op->stmt, &ctx, cells, &op->rows);
     }
@@ -84,6 +87,12 @@ conn_on_row(struct connection *conn, struct operation *op, const struct wire_eve
         if (op->abandoned || op->done) {
             PyErr_Clear();
         }
+        else if (PyList_GET_SIZE(conn->missing) > 0) {
+            PyErr_Clear();
+            if (conn_postpone_row(conn, op, event->reader) < 0) {
+                op_set_error(op, errors_take());
+            }
+        }
         else {
             op_set_error(op, errors_take());
         }
@@ -132,6 +141,23 @@ conn_drop_stale(struct connection *conn, struct operation *op, PyObject *fields)
     }
 }
 
+/* The number of the parameter whose type the server cannot tell, 0 for all other
+ * errors: "could not determine data type of parameter $2". */
+static int
+conn_indeterminate(const struct operation *op, PyObject *fields)
+{
+    if (op->phase != OP_DESCRIBING || op->params == NULL
+        || !(field_is(fields, "C", "42P18") || field_is(fields, "C", "42P08"))) {
+        return 0;
+    }
+    PyObject *message = PyDict_GetItemString(fields, "M");
+    const char *text = message == NULL ? NULL : PyUnicode_AsUTF8(message);
+    const char *dollar = text == NULL ? NULL : strchr(text, '$');
+    long number = dollar == NULL ? 0 : strtol(dollar + 1, NULL, 10);
+    PyErr_Clear();
+    return number > 0 && number <= WIRE_PARAMETERS_HINTED_MAX ? (int)number : 0;
+}
+
 static void
 conn_on_error(struct connection *conn, const struct wire_event *event)
 {
@@ -160,6 +186,7 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
     }
     op->failed = true;
     conn_drop_stale(conn, op, fields);
+    op->indeterminate = conn_indeterminate(op, fields);
     if (!op->abandoned) {
         op_set_error(op, errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
     }
@@ -214,6 +241,25 @@ sql_is_commit(PyObject *sql)
     return PyOS_strnicmp(p, "commit", 6) == 0 || PyOS_strnicmp(p, "end", 3) == 0;
 }
 
+/* Commands after which a type may not be what the catalog said it was. */
+static bool
+tag_changes_types(const struct operation *op)
+{
+    static const char *const tags[] = {"ALTER TYPE",       "ALTER TABLE", "ALTER DOMAIN",
+                                       "ALTER EXTENSION",  "CREATE TYPE", "CREATE DOMAIN",
+                                       "CREATE EXTENSION", "DROP TYPE",   "DROP DOMAIN",
+                                       "DROP EXTENSION",   "DROP SCHEMA"};
+    if (op->tag[0] != 'A' && op->tag[0] != 'C' && op->tag[0] != 'D') {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+        if (tag_is(op, tags[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 conn_check_outcome(struct connection *conn, struct operation *op)
 {
@@ -227,6 +273,47 @@ conn_check_outcome(struct connection *conn, struct operation *op)
     else if (op->tag[0] == 'D' && (tag_is(op, "DISCARD ALL") || tag_is(op, "DEALLOCATE ALL"))) {
         stmtcache_forget(&conn->cache);
     }
+    else if (tag_changes_types(op)) {
+        conn_tell(conn, conn->st->name_types_changed, PyTuple_New(0));
+    }
+}
+
+/* After another flight was encoded. True: it is out, or its turn comes later. */
+static bool
+conn_went_on(struct connection *conn, struct operation *op, int status)
+{
+    if (status == REQUEST_WAITS) {
+        conn_park(conn, op);
+        return true;
+    }
+    if (status < 0) {
+        op_set_error(op, errors_take());
+        return false;
+    }
+    conn_flush(conn);
+    return true;
+}
+
+/* Nothing has run but a BEGIN of its own, and nobody is behind: it may be sent again. */
+static bool
+conn_may_retry(const struct connection *conn, const struct operation *op)
+{
+    char status = conn->session.transaction_status;
+    return !op->abandoned && op->sql != NULL && conn->in_flight == 1
+           && (status == 'I' || (status == 'E' && op->began));
+}
+
+/* The server cannot tell a parameter's type: it is told, and asked again. */
+static bool
+conn_retry_inferred(struct connection *conn, struct operation *op)
+{
+    if (op->indeterminate == 0 || !conn_may_retry(conn, op) || !conn_infer_parameter(conn, op)) {
+        return false;
+    }
+    stmtcache_drop(&conn->cache, op->stmt, false);
+    op->rollback = conn->session.transaction_status == 'E';
+    conn->begun = false;
+    return conn_went_on(conn, op, conn_encode_again(conn, op));
 }
 
 /* The first flight is over. True: the second one is out. */
@@ -234,6 +321,9 @@ static bool
 conn_described(struct connection *conn, struct operation *op)
 {
     struct statement *stmt = op->stmt;
+    if (conn_retry_inferred(conn, op)) {
+        return true;
+    }
     if (op->failed || (op->error != NULL && !op->abandoned)) {
         stmtcache_drop(&conn->cache, stmt, true);
         return false;
@@ -247,12 +337,7 @@ conn_described(struct connection *conn, struct operation *op)
     if (op->kind == OP_PREPARE || op->abandoned) {
         return false;
     }
-    if (conn_encode_execution(conn, op) < 0) {
-        op_set_error(op, errors_take());
-        return false;
-    }
-    conn_flush(conn);
-    return true;
+    return conn_went_on(conn, op, conn_encode_execution(conn, op));
 }
 
 static void
@@ -265,6 +350,7 @@ conn_idle(struct connection *conn)
     if (conn->out.cap > CONN_KEEP_BYTES) {
         wire_buffer_shrink(&conn->out, CONN_KEEP_BYTES);
     }
+    book_settle(&conn->book);
     if (conn->cancelling) {
         conn_tell(conn, conn->st->name_drained, PyTuple_Pack(1, conn));
     }
@@ -281,12 +367,7 @@ conn_retry_stale(struct connection *conn, struct operation *op)
         return false;
     }
     conn->begun = false;
-    if (conn_encode_again(conn, op) < 0) {
-        op_set_error(op, errors_take());
-        return false;
-    }
-    conn_flush(conn);
-    return true;
+    return conn_went_on(conn, op, conn_encode_again(conn, op));
 }
 
 static void
@@ -309,6 +390,12 @@ conn_on_ready(struct connection *conn, struct operation *op)
     op_queue_pop(&conn->sent);
     conn->in_flight -= 1;
     conn->abandoned -= op->abandoned;
+    if (op == conn->lookup) {
+        conn_lookup_done(conn, op);
+    }
+    if (op->postponed != NULL && conn_await_types(conn, op)) {
+        return;
+    }
     conn_finish(conn, op);
     if (conn->in_flight == 0) {
         conn_idle(conn);
@@ -322,7 +409,7 @@ conn_on_ready(struct connection *conn, struct operation *op)
 static void
 conn_on_description(struct operation *op, struct wire_event *event)
 {
-    if (op->stmt == NULL || op->phase != OP_DESCRIBING) {
+    if (op->stmt == NULL || (op->phase != OP_DESCRIBING && op->kind != OP_LOOKUP)) {
         return;
     }
     int status = 0;

@@ -10,6 +10,7 @@ static const uint8_t no_formats[2] = {0, 0};
 /* What has to be queued in the session once all bytes are there. */
 struct plan {
     size_t closes;     /* statements closed in front */
+    bool rollback;     /* ROLLBACK in front of that */
     bool begin;        /* BEGIN in front */
     size_t count;      /* steps of the request itself */
     uint8_t steps[4];  /* without the closing SYNC */
@@ -86,25 +87,41 @@ request_begin_borrow(struct connection *conn, enum op_kind kind)
     return conn->autocommit ? NULL : conn->begin_sql;
 }
 
+/* A statement in one flight: no name, no parameters, its rows, if any, in text. */
 static int
-request_put_begin(struct connection *conn, enum op_kind kind, struct plan *plan)
+request_put_rider(struct connection *conn, PyObject *text, bool describe)
 {
-    PyObject *begin = request_begin_borrow(conn, kind);
-    if (begin == NULL) {
-        return 0;
-    }
     wire_slice sql;
-    if (!request_sql(conn, begin, &sql)) {
+    if (!request_sql(conn, text, &sql)) {
         return -1;
     }
     wire_slice formats = {no_formats, sizeof(no_formats)};
     struct wire_bind bind;
     wire_put_parse(&conn->out, no_name, sql, NULL, 0);
+    if (describe) {
+        wire_put_describe(&conn->out, 'S', no_name);
+    }
     wire_put_bind_begin(&conn->out, &bind, no_name, no_name, 0);
     wire_put_bind_end(&conn->out, &bind, formats);
     wire_put_execute(&conn->out, no_name, 0);
-    plan->begin = true;
     return 0;
+}
+
+static int
+request_put_begin(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    if (op->rollback) {
+        plan->rollback = true;
+        if (request_put_rider(conn, conn->st->sql_rollback, false) < 0) {
+            return -1;
+        }
+    }
+    PyObject *begin = request_begin_borrow(conn, op->kind);
+    if (begin == NULL) {
+        return 0;
+    }
+    plan->begin = true;
+    return request_put_rider(conn, begin, false);
 }
 
 /* The request itself */
@@ -236,6 +253,123 @@ request_put_execution(struct connection *conn, struct operation *op, struct plan
     return 0;
 }
 
+/* The type OIDs for Parse: how many were written. */
+static size_t
+request_hints(const struct operation *op, uint32_t hints[WIRE_PARAMETERS_HINTED_MAX])
+{
+    Py_ssize_t count = op->hints == NULL ? 0 : PyTuple_GET_SIZE(op->hints);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        hints[i] = (uint32_t)PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(op->hints, i));
+    }
+    return (size_t)count;
+}
+
+/* The value that stands for parameter `index`: that of the first set which has one.
+ * Borrowed; None where there is none. */
+static PyObject *
+request_value_borrow(const struct operation *op, Py_ssize_t index)
+{
+    PyObject *sets = op->params;
+    if (sets == NULL || op->kind != OP_MANY) {
+        return sets != NULL && PyTuple_Check(sets) && index < PyTuple_GET_SIZE(sets)
+                   ? PyTuple_GET_ITEM(sets, index)
+                   : Py_None;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(sets); i++) {
+        PyObject *set = PyList_GET_ITEM(sets, i);
+        if ((PyTuple_Check(set) || PyList_Check(set)) && index < PySequence_Fast_GET_SIZE(set)
+            && PySequence_Fast_GET_ITEM(set, index) != Py_None) {
+            return PySequence_Fast_GET_ITEM(set, index);
+        }
+    }
+    return Py_None;
+}
+
+/* The OID that link infers from a parameter's value; 0: none, or an exception was dropped. */
+static unsigned long
+request_infer(struct connection *conn, const struct operation *op, Py_ssize_t index)
+{
+    PyObject *value = Py_NewRef(request_value_borrow(op, index));
+    PyObject *oid = PyObject_CallMethodOneArg(conn->link, conn->st->name_infer, value);
+    Py_DECREF(value);
+    unsigned long number = oid == NULL ? 0 : PyLong_AsUnsignedLongMask(oid);
+    Py_XDECREF(oid);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return number;
+}
+
+/* `op` gets the hints `old` (may be NULL) with one changed. -1 with an exception. */
+static int
+request_set_hint(struct operation *op, PyObject *old, Py_ssize_t index, unsigned long oid)
+{
+    Py_ssize_t count = old == NULL ? 0 : PyTuple_GET_SIZE(old);
+    PyObject *hints = PyTuple_New(index < count ? count : index + 1);
+    for (Py_ssize_t i = 0; hints != NULL && i < PyTuple_GET_SIZE(hints); i++) {
+        PyObject *hint = i != index && i < count ? Py_NewRef(PyTuple_GET_ITEM(old, i))
+                                                 : PyLong_FromUnsignedLong(i == index ? oid : 0);
+        if (hint == NULL) {
+            Py_CLEAR(hints);
+            break;
+        }
+        PyTuple_SET_ITEM(hints, i, hint);
+    }
+    if (hints == NULL) {
+        return -1;
+    }
+    Py_XSETREF(op->hints, hints);
+    return 0;
+}
+
+bool
+conn_infer_parameter(struct connection *conn, struct operation *op)
+{
+    Py_ssize_t index = op->indeterminate - 1;
+    PyObject *hints = op->hints;
+    if (hints != NULL && index < PyTuple_GET_SIZE(hints)
+        && PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(hints, index)) != 0) {
+        return false; /* that was tried */
+    }
+    unsigned long oid = request_infer(conn, op, index);
+    if (oid == 0) {
+        return false;
+    }
+    PyObject *old = Py_XNewRef(hints);
+    int status = request_set_hint(op, old, index, oid);
+    Py_XDECREF(old);
+    if (status < 0) {
+        PyErr_Clear();
+    }
+    return status == 0;
+}
+
+/* Whether the values are of the types that the statement was parsed with. If not, the
+ * operation has better hints. */
+static bool
+request_hints_fit(struct connection *conn, struct operation *op, const struct statement *stmt)
+{
+    bool fit = true;
+    PyObject *hints = Py_NewRef(stmt->hints);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(hints); i++) {
+        unsigned long hint = PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(hints, i));
+        unsigned long oid =
+            hint == 0 || request_value_borrow(op, i) == Py_None ? hint : request_infer(conn, op, i);
+        if (oid == hint) {
+            continue;
+        }
+        PyObject *base = Py_NewRef(fit || op->hints == NULL ? hints : op->hints);
+        if (request_set_hint(op, base, i, oid) < 0) {
+            PyErr_Clear();
+        }
+        Py_DECREF(base);
+        fit = false;
+    }
+    Py_DECREF(hints);
+    return fit;
+}
+
 static int
 request_put_description(struct connection *conn, struct operation *op, struct plan *plan)
 {
@@ -244,12 +378,14 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
         return -1;
     }
     bool named = conn->cache.size_max > 0 || op->kind == OP_PREPARE;
-    struct statement *stmt = stmt_new(conn->st, op->sql, named);
+    struct statement *stmt = stmt_new(conn->st, op->sql, op->hints, named);
     if (stmt == NULL) {
         return -1;
     }
     Py_XSETREF(op->stmt, stmt);
-    wire_put_parse(&conn->out, stmt_name(stmt), sql, NULL, 0);
+    uint32_t hints[WIRE_PARAMETERS_HINTED_MAX];
+    size_t hinted = request_hints(op, hints);
+    wire_put_parse(&conn->out, stmt_name(stmt), sql, hints, hinted);
     wire_put_describe(&conn->out, 'S', stmt_name(stmt));
     plan_steps(plan, WIRE_STEP_PARSE, WIRE_STEP_DESCRIBE_STATEMENT);
     return 0;
@@ -264,8 +400,73 @@ request_find_statement(struct connection *conn, struct operation *op)
         return;
     }
     stmt = conn->cache.size_max == 0 ? NULL : stmtcache_get_borrow(&conn->cache, op->sql);
+    if (stmt != NULL && stmt->hints != NULL && !request_hints_fit(conn, op, stmt)) {
+        stmtcache_drop(&conn->cache, stmt, true); /* other types this time: parse again */
+        stmt = NULL;
+    }
     Py_XINCREF(stmt);
     Py_XSETREF(op->stmt, stmt);
+}
+
+int
+conn_refresh_statement(struct connection *conn, struct operation *op)
+{
+    struct statement *stmt = op->stmt;
+    if (stmt->codec_age == conn->book.age) {
+        return 0;
+    }
+    struct statement *fresh = stmt;
+    Py_INCREF(fresh);
+    if (stmt->codec_age != 0) {
+        /* Rows of the old one may still be on their way. */
+        Py_SETREF(fresh, stmt_copy(stmt));
+        if (fresh == NULL) {
+            return -1;
+        }
+        bool cached = conn->cache.size_max > 0
+                      && PyDict_GetItemWithError(conn->cache.by_sql, stmt->sql) == (PyObject *)stmt;
+        if (cached && stmtcache_put(&conn->cache, fresh) < 0) {
+            Py_DECREF(fresh);
+            return -1;
+        }
+    }
+    Py_SETREF(op->stmt, fresh);
+    return stmt_resolve(fresh, &conn->book, conn->missing);
+}
+
+/* Gives the statement its codecs. REQUEST_WAITS: types have to be looked up first,
+ * by conn->lookup_sql; -1 with an exception. */
+static int
+request_resolve(struct connection *conn, struct operation *op)
+{
+    for (;;) {
+        if (conn_refresh_statement(conn, op) < 0) {
+            return -1;
+        }
+        if (PyList_GET_SIZE(conn->missing) == 0) {
+            return 0;
+        }
+        PyObject *oids = conn_take_missing(conn);
+        if (oids == NULL) {
+            return -1;
+        }
+        if (op->looked_up) {
+            Py_DECREF(oids);
+            return 0; /* the catalog does not know them either: text */
+        }
+        op->looked_up = true;
+        op->stmt->codec_age = 0;
+        PyObject *sql;
+        int status = conn_ask_types(conn, oids, &sql);
+        Py_DECREF(oids);
+        if (status < 0) {
+            return -1;
+        }
+        if (sql != NULL) {
+            Py_XSETREF(conn->lookup_sql, sql);
+            return REQUEST_WAITS;
+        }
+    }
 }
 
 static int
@@ -276,6 +477,10 @@ request_put_statement(struct connection *conn, struct operation *op, struct plan
     }
     if (op->kind == OP_PREPARE) {
         return OP_DEFERRED; /* known already: nothing to send */
+    }
+    int resolved = request_resolve(conn, op);
+    if (resolved < 0) {
+        return resolved;
     }
     return request_put_execution(conn, op, plan) < 0 ? -1 : OP_EXECUTING;
 }
@@ -325,6 +530,22 @@ request_put_portal(struct connection *conn, struct operation *op, struct plan *p
     return OP_EXECUTING;
 }
 
+/* All in one flight, and every value as text, which needs no knowledge of types. */
+static int
+request_put_lookup(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    static const uint8_t steps[] = {WIRE_STEP_PARSE, WIRE_STEP_DESCRIBE_STATEMENT, WIRE_STEP_BIND,
+                                    WIRE_STEP_EXECUTE};
+    op->stmt = stmt_new(conn->st, op->sql, NULL, false);
+    if (op->stmt == NULL || request_put_rider(conn, op->sql, true) < 0) {
+        return -1;
+    }
+    memcpy(plan->steps, steps, sizeof(steps));
+    plan->count = sizeof(steps);
+    plan->repeat = 1;
+    return OP_EXECUTING;
+}
+
 /* The phase the operation is in once its bytes are out, or -1. */
 static int
 request_put(struct connection *conn, struct operation *op, struct plan *plan)
@@ -342,6 +563,8 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
     case OP_PREPARE:
     case OP_PORTAL_OPEN:
         return request_put_statement(conn, op, plan);
+    case OP_LOOKUP:
+        return request_put_lookup(conn, op, plan);
     case OP_STARTUP:
         break;
     }
@@ -353,7 +576,7 @@ static int
 request_push_steps(struct connection *conn, const struct plan *plan)
 {
     struct wire_session *session = &conn->session;
-    size_t wanted = plan->closes + 3 + plan->count * plan->repeat + 1;
+    size_t wanted = plan->closes + 6 + plan->count * plan->repeat + 1;
     if (wire_session_reserve(session, wanted) != WIRE_OK) {
         PyErr_NoMemory();
         return -1;
@@ -361,7 +584,7 @@ request_push_steps(struct connection *conn, const struct plan *plan)
     for (size_t i = 0; i < plan->closes; i++) {
         wire_session_push(session, WIRE_STEP_CLOSE | WIRE_STEP_RIDER);
     }
-    if (plan->begin) {
+    for (int riders = plan->begin + plan->rollback; riders > 0; riders--) {
         wire_session_push(session, WIRE_STEP_PARSE | WIRE_STEP_RIDER);
         wire_session_push(session, WIRE_STEP_BIND | WIRE_STEP_RIDER);
         wire_session_push(session, WIRE_STEP_EXECUTE | WIRE_STEP_RIDER);
@@ -383,7 +606,9 @@ request_sent(struct connection *conn, struct operation *op, const struct plan *p
     if (plan->closes > 0) {
         wire_buffer_consume(&conn->cache.closing, wire_buffer_size(&conn->cache.closing));
     }
+    op->rollback = false;
     if (plan->begin) {
+        op->began = true;
         conn->begun = true;
         Py_CLEAR(conn->begin_due);
     }
@@ -420,7 +645,7 @@ conn_encode(struct connection *conn, struct operation *op)
     if (op->phase == OP_DEFERRED && op_runs_statement(op->kind)) {
         request_find_statement(conn, op); /* may find it too old, and have it closed */
         request_put_closes(conn, &plan);
-        phase = request_put_begin(conn, op->kind, &plan);
+        phase = request_put_begin(conn, op, &plan);
     }
     if (phase == 0) {
         phase = request_put(conn, op, &plan);
@@ -451,7 +676,8 @@ conn_encode(struct connection *conn, struct operation *op)
 int
 conn_encode_execution(struct connection *conn, struct operation *op)
 {
-    return conn_encode(conn, op) < 0 ? -1 : 0;
+    int phase = conn_encode(conn, op);
+    return phase < 0 ? phase : 0;
 }
 
 int
@@ -464,8 +690,9 @@ conn_encode_again(struct connection *conn, struct operation *op)
     op->failed = false;
     op->stale = false;
     op->retried = true;
+    op->indeterminate = 0;
     op->tag_len = 0;
-    return conn_encode(conn, op) < 0 ? -1 : 0;
+    return conn_encode_execution(conn, op);
 }
 
 static bool
@@ -473,7 +700,7 @@ conn_can_send(const struct connection *conn)
 {
     const struct operation *tail = conn->sent.tail;
     return conn->started && !conn->closed && !conn->cancelling && !conn->encoding
-           && (tail == NULL || tail->phase != OP_DESCRIBING);
+           && conn->lookup == NULL && (tail == NULL || tail->phase != OP_DESCRIBING);
 }
 
 static void
@@ -481,6 +708,39 @@ conn_enqueue(struct connection *conn, struct op_queue *queue, struct operation *
 {
     op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
     op_queue_push(queue, (struct operation *)Py_NewRef((PyObject *)op));
+}
+
+/* Sends the question that `op`, now in front of `deferred`, waits for. */
+static int
+request_look_up(struct connection *conn, struct operation *op)
+{
+    PyObject *sql = conn->lookup_sql;
+    conn->lookup_sql = NULL;
+    int status = conn_lookup_start(conn, op, sql);
+    Py_DECREF(sql);
+    return status;
+}
+
+void
+conn_park(struct connection *conn, struct operation *op)
+{
+    assert(conn->sent.head == op);
+    op_queue_pop(&conn->sent);
+    conn->in_flight -= 1;
+    op->phase = OP_DEFERRED;
+    op_queue_push_front(&conn->deferred, op);
+    if (request_look_up(conn, op) < 0) {
+        op_set_error(op, errors_take());
+        op_queue_pop(&conn->deferred);
+        conn_finish(conn, op);
+    }
+}
+
+static void
+conn_enqueue_front(struct connection *conn, struct operation *op)
+{
+    op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
+    op_queue_push_front(&conn->deferred, (struct operation *)Py_NewRef((PyObject *)op));
 }
 
 int
@@ -491,6 +751,16 @@ conn_submit(struct connection *conn, struct operation *op)
         return 0;
     }
     int phase = conn_encode(conn, op);
+    if (phase == REQUEST_WAITS) {
+        conn_enqueue_front(conn, op);
+        if (request_look_up(conn, op) == 0) {
+            return 0;
+        }
+        op_queue_pop(&conn->deferred);
+        Py_CLEAR(op->conn);
+        Py_DECREF(op);
+        phase = -1;
+    }
     if (phase < 0) {
         conn_start_deferred(conn); /* a codec may have asked for something meanwhile */
         return -1;
@@ -515,6 +785,13 @@ conn_start_deferred(struct connection *conn)
     while (conn->deferred.head != NULL && conn_can_send(conn)) {
         struct operation *op = op_queue_pop(&conn->deferred);
         int phase = conn_encode(conn, op);
+        if (phase == REQUEST_WAITS) {
+            op_queue_push_front(&conn->deferred, op);
+            if (request_look_up(conn, op) == 0) {
+                return;
+            }
+            op_queue_pop(&conn->deferred);
+        }
         if (phase > OP_DEFERRED) {
             op_queue_push(&conn->sent, op);
             conn->in_flight += 1;

@@ -5,20 +5,40 @@
 
 static const char hex_digits[] = "0123456789abcdef";
 
+/* What a name is made from: the text, and the types it was parsed with, if any. A
+ * new reference to bytes. */
+static PyObject *
+stmt_name_source(const struct statement *stmt)
+{
+    PyObject *text = PyUnicode_AsUTF8String(stmt->sql);
+    if (text == NULL || stmt->hints == NULL) {
+        return text;
+    }
+    PyObject *hints = PyObject_Repr(stmt->hints);
+    PyObject *both = hints == NULL ? NULL
+                                   : PyBytes_FromFormat("%s %s", PyUnicode_AsUTF8(hints),
+                                                        PyBytes_AS_STRING(text));
+    Py_XDECREF(hints);
+    Py_DECREF(text);
+    return both;
+}
+
 /* The same text has the same name on every connection, so a pooler that hands us
  * another backend meets what it knows. 128 bits of SHA-256: no two texts collide. */
 static int
 stmt_make_name(struct statement *stmt)
 {
     static const char prefix[] = "pgasync_";
-    Py_ssize_t len;
-    const char *text = PyUnicode_AsUTF8AndSize(stmt->sql, &len);
-    if (text == NULL) {
+    PyObject *source = stmt_name_source(stmt);
+    if (source == NULL) {
         return -1;
     }
     uint8_t digest[32];
-    wire_slice data = {(const uint8_t *)text, (size_t)len};
-    if (wire_sha256(data, digest) != WIRE_OK) {
+    wire_slice data = {(const uint8_t *)PyBytes_AS_STRING(source),
+                       (size_t)PyBytes_GET_SIZE(source)};
+    enum wire_status status = wire_sha256(data, digest);
+    Py_DECREF(source);
+    if (status != WIRE_OK) {
         PyErr_NoMemory();
         return -1;
     }
@@ -33,16 +53,18 @@ stmt_make_name(struct statement *stmt)
 }
 
 struct statement *
-stmt_new(struct core_state *st, PyObject *sql, bool named)
+stmt_new(struct core_state *st, PyObject *sql, PyObject *hints, bool named)
 {
-    struct statement *stmt = PyObject_New(struct statement, st->statement_type);
+    struct statement *stmt = PyObject_GC_New(struct statement, st->statement_type);
     if (stmt == NULL) {
         return NULL;
     }
     memset((char *)stmt + sizeof(PyObject), 0, sizeof(*stmt) - sizeof(PyObject));
     stmt->st = st;
     stmt->sql = Py_NewRef(sql);
+    stmt->hints = Py_XNewRef(hints);
     st->live += 1;
+    PyObject_GC_Track(stmt);
     if (named && stmt_make_name(stmt) < 0) {
         Py_DECREF(stmt);
         return NULL;
@@ -50,12 +72,24 @@ stmt_new(struct core_state *st, PyObject *sql, bool named)
     return stmt;
 }
 
+static int
+Statement_traverse(struct statement *stmt, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(stmt));
+    Py_VISIT(stmt->codecs);
+    Py_VISIT(stmt->row_type);
+    return 0;
+}
+
 static void
 Statement_dealloc(struct statement *stmt)
 {
     PyTypeObject *type = Py_TYPE(stmt);
+    PyObject_GC_UnTrack(stmt);
     stmt->st->live -= 1;
     Py_XDECREF(stmt->sql);
+    Py_XDECREF(stmt->codecs);
+    Py_XDECREF(stmt->hints);
     Py_XDECREF(stmt->fields);
     Py_XDECREF(stmt->description);
     Py_XDECREF(stmt->row_type);
@@ -63,8 +97,44 @@ Statement_dealloc(struct statement *stmt)
     PyMem_Free(stmt->param_oids);
     PyMem_Free(stmt->columns);
     PyMem_Free(stmt->result_formats);
-    PyObject_Free(stmt);
+    PyObject_GC_Del(stmt);
     Py_DECREF(type);
+}
+
+struct statement *
+stmt_copy(const struct statement *stmt)
+{
+    struct statement *copy = stmt_new(stmt->st, stmt->sql, stmt->hints, false);
+    if (copy == NULL) {
+        return NULL;
+    }
+    copy->params = PyMem_New(const struct codec *, stmt->params_count + 1);
+    copy->param_oids = PyMem_New(uint32_t, stmt->params_count + 1);
+    copy->columns = PyMem_New(struct column, stmt->columns_count + 1);
+    if (copy->params == NULL || copy->param_oids == NULL || copy->columns == NULL) {
+        Py_DECREF(copy);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    memcpy(copy->name, stmt->name, sizeof(copy->name));
+    copy->name_len = stmt->name_len;
+    copy->owner = stmt->owner;
+    copy->prepared = stmt->prepared;
+    copy->returns_rows = stmt->returns_rows;
+    copy->params_count = stmt->params_count;
+    copy->columns_count = stmt->columns_count;
+    for (size_t i = 0; i < stmt->params_count; i++) {
+        copy->params[i] = &codec_unknown;
+        copy->param_oids[i] = stmt->param_oids[i];
+    }
+    for (size_t i = 0; i < stmt->columns_count; i++) {
+        copy->columns[i] = stmt->columns[i];
+        copy->columns[i].codec = &codec_unknown;
+    }
+    copy->fields = Py_XNewRef(stmt->fields);
+    copy->description = Py_XNewRef(stmt->description);
+    copy->row_type = (PyTypeObject *)Py_XNewRef((PyObject *)stmt->row_type);
+    return copy;
 }
 
 int
@@ -80,10 +150,8 @@ stmt_set_params(struct statement *stmt, size_t count, struct wire_reader *oids)
         return -1;
     }
     for (size_t i = 0; i < count; i++) {
-        uint32_t oid = wire_read_u32(oids);
-        const struct codec *codec = codec_find(oid);
-        stmt->param_oids[i] = oid;
-        stmt->params[i] = codec != NULL ? codec : &codec_unknown;
+        stmt->param_oids[i] = wire_read_u32(oids);
+        stmt->params[i] = &codec_unknown;
     }
     stmt->params_count = count;
     return 0;
@@ -94,7 +162,8 @@ stmt_set_params(struct statement *stmt, size_t count, struct wire_reader *oids)
 static bool
 codec_is_atomic(const struct codec *codec)
 {
-    return codec->elem == NULL && codec->oid != OID_JSON && codec->oid != OID_JSONB;
+    return codec->elem == NULL && codec->members == NULL && codec->arg == NULL
+           && codec->oid != OID_JSON && codec->oid != OID_JSONB && codec->oid != OID_RECORD;
 }
 
 /* Bind's tail: one code for all when they agree, else a code for each. */
@@ -137,7 +206,6 @@ stmt_set_columns(struct statement *stmt, size_t count, struct wire_reader *field
     if (names == NULL) {
         return -1;
     }
-    stmt->atomic_rows = true;
     for (size_t i = 0; i < count; i++) {
         struct wire_field field;
         wire_next_field(fields, &field);
@@ -149,18 +217,64 @@ stmt_set_columns(struct statement *stmt, size_t count, struct wire_reader *field
         }
         PyUnicode_InternInPlace(&name);
         PyTuple_SET_ITEM(names, (Py_ssize_t)i, name);
-        const struct codec *codec = codec_find(field.type_oid);
         stmt->columns[i] = (struct column){
-            .codec = codec != NULL ? codec : &codec_unknown,
+            .codec = &codec_unknown,
             .type_oid = field.type_oid,
             .type_modifier = field.type_modifier,
             .type_size = field.type_size,
         };
-        stmt->atomic_rows = stmt->atomic_rows && codec_is_atomic(stmt->columns[i].codec);
     }
     Py_XSETREF(stmt->fields, names);
     stmt->columns_count = count;
-    return stmt_make_result_formats(stmt);
+    return 0;
+}
+
+/* The codec of one type; the object it lies in is kept. NULL with an exception. */
+static const struct codec *
+stmt_find_codec(struct statement *stmt, struct codec_book *book, uint32_t oid, PyObject *missing)
+{
+    PyObject *object;
+    const struct codec *codec = book_find_borrow(book, oid, &object);
+    if (object != NULL) {
+        return PyList_Append(stmt->codecs, object) < 0 ? NULL : codec;
+    }
+    if (codec != NULL) {
+        return codec;
+    }
+    PyObject *number = PyLong_FromUnsignedLong(oid);
+    int failed = number == NULL || PyList_Append(missing, number) < 0;
+    Py_XDECREF(number);
+    return failed ? NULL : &codec_unknown;
+}
+
+int
+stmt_resolve(struct statement *stmt, struct codec_book *book, PyObject *missing)
+{
+    PyObject *codecs = PyList_New(0);
+    if (codecs == NULL) {
+        return -1;
+    }
+    Py_XSETREF(stmt->codecs, codecs);
+    for (size_t i = 0; i < stmt->params_count; i++) {
+        stmt->params[i] = stmt_find_codec(stmt, book, stmt->param_oids[i], missing);
+        if (stmt->params[i] == NULL) {
+            return -1;
+        }
+    }
+    stmt->atomic_rows = true;
+    for (size_t i = 0; i < stmt->columns_count; i++) {
+        struct column *column = &stmt->columns[i];
+        column->codec = stmt_find_codec(stmt, book, column->type_oid, missing);
+        if (column->codec == NULL) {
+            return -1;
+        }
+        stmt->atomic_rows = stmt->atomic_rows && codec_is_atomic(column->codec);
+    }
+    if (stmt_make_result_formats(stmt) < 0) {
+        return -1;
+    }
+    stmt->codec_age = book->age;
+    return 0;
 }
 
 static PyObject *
@@ -277,18 +391,18 @@ static PyGetSetDef Statement_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
+/* No tp_clear: a cycle passes through the connection, which has one. */
 static PyType_Slot Statement_slots[] = {
-    {Py_tp_dealloc, Statement_dealloc},
-    {Py_tp_repr, Statement_repr},
-    {Py_tp_getset, Statement_getset},
-    {Py_tp_doc, "A prepared statement."},
-    {0, NULL},
+    {Py_tp_dealloc, Statement_dealloc},   {Py_tp_traverse, Statement_traverse},
+    {Py_tp_repr, Statement_repr},         {Py_tp_getset, Statement_getset},
+    {Py_tp_doc, "A prepared statement."}, {0, NULL},
 };
 
 static PyType_Spec Statement_spec = {
     .name = "pgasync._core.Statement",
     .basicsize = sizeof(struct statement),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = Statement_slots,
 };
 

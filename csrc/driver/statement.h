@@ -3,7 +3,7 @@
 #ifndef DRIVER_STATEMENT_H
 #define DRIVER_STATEMENT_H
 
-#include "module.h"
+#include "book.h"
 
 #include "../wire/session.h"
 
@@ -31,7 +31,11 @@ struct statement {
     bool returns_rows; /* a RowDescription came (it may have no columns) */
     bool atomic_rows;  /* every column's values are free of references to containers */
     bool prepared;     /* the server knows it under its name */
-    PyObject *fields;      /* tuple of column names */
+    unsigned long codec_age; /* the book's when its codecs were found; 0: not yet */
+    PyObject *codecs; /* list of the Codec objects that its codecs lie in, or NULL */
+    PyObject *hints;  /* tuple of the type OIDs that Parse was given (0: the server's
+                         choice), or NULL */
+    PyObject *fields; /* tuple of column names */
     PyObject *description; /* PEP 249's, built when first asked for */
     PyTypeObject *row_type; /* Row subclass, made when first needed */
     uint8_t *result_formats; /* the tail of Bind */
@@ -41,8 +45,16 @@ struct statement {
     struct statement *older;
 };
 
-/* A new statement for `sql` (a str), named by a hash of its text, or unnamed. */
-struct statement *stmt_new(struct core_state *st, PyObject *sql, bool named);
+/* A new statement for `sql` (a str), named by a hash of its text and hints, or
+ * unnamed. `hints`: a tuple of type OIDs for Parse, or NULL. */
+struct statement *stmt_new(struct core_state *st, PyObject *sql, PyObject *hints, bool named);
+
+/* The same statement (its name, types and fields) with its codecs still to be found. */
+struct statement *stmt_copy(const struct statement *stmt);
+
+/* Finds the codecs of its parameters and columns; a type that is not known is text,
+ * and its OID (int) is appended to `missing`. -1 with an exception. */
+int stmt_resolve(struct statement *stmt, struct codec_book *book, PyObject *missing);
 
 /* Takes over what ParameterDescription and RowDescription say. -1 with an exception. */
 int stmt_set_params(struct statement *stmt, size_t count, struct wire_reader *oids);

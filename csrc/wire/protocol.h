@@ -31,6 +31,8 @@ typedef struct {
 #define WIRE_CANCEL_KEY_MIN 4
 #define WIRE_CANCEL_KEY_MAX 256
 #define WIRE_PARAMETER_MAX 8192            /* one ParameterStatus, name and value */
+/* Parameters whose types the client names in Parse, at most. */
+#define WIRE_PARAMETERS_HINTED_MAX 256
 #define WIRE_PARAMETERS_MAX 256            /* distinct ParameterStatus names */
 #define WIRE_NUMERIC_DIGITS_MAX 36864      /* base-10000 groups: 131072 + 16383 digits */
 

@@ -214,7 +214,7 @@ async def test_decoder_closes_the_connection(
         conn.terminate()
         return text
 
-    conn._core.json_loads = loads
+    conn._core.configure({"json_loads": loads})
     sql = f"select '[1]'::jsonb from generate_series(1, {rows})"
     with contextlib.suppress(pgasync.Error):
         await asyncio.wait_for(conn.fetch(sql), LIMIT_S)
@@ -231,7 +231,7 @@ async def test_decoder_uses_the_connection(connect: Callable[..., Any]) -> None:
         tasks.append(asyncio.ensure_future(conn.fetchval("select 2")))
         return 1
 
-    conn._core.json_loads = loads
+    conn._core.configure({"json_loads": loads})
     rows = await conn.fetch("select '[1]'::jsonb from generate_series(1, 20)")
     assert [row[0] for row in rows] == [1] * 20
     assert await asyncio.gather(*tasks) == [2] * 20
@@ -244,7 +244,7 @@ async def test_decoder_raises(connect: Callable[..., Any]) -> None:
     def loads(text: Any) -> Any:
         raise ValueError("not today")
 
-    conn._core.json_loads = loads
+    conn._core.configure({"json_loads": loads})
     with pytest.raises(pgasync.DataError) as caught:
         await conn.fetch("select '[1]'::jsonb from generate_series(1, 20)")
     assert "not today" in list(map(str, causes(caught.value)))
@@ -265,7 +265,7 @@ async def test_encoder_uses_the_connection(connect: Callable[..., Any]) -> None:
             raise ValueError("not today")
         return "1"
 
-    conn._core.json_dumps = dumps
+    conn._core.configure({"json_dumps": dumps})
     assert await conn.fetchval("select $1::jsonb", [{"do": "start"}]) == 1
     assert await asyncio.gather(*begun) == [4] * len(begun)
     with pytest.raises(pgasync.DataError) as caught:

@@ -1,0 +1,236 @@
+/* Types that are met for the first time, or that are no longer what they were: one
+ * question to the catalog in one flight, whose answer link.types_found makes codecs
+ * of. The operation that needs them waits: in front of `deferred` when it has not run,
+ * in `waiter` alone when its rows are there and cannot be read yet. */
+#include "connection.h"
+#include "errors.h"
+
+const struct codec *
+conn_find_codec(struct codec_ctx *ctx, uint32_t oid)
+{
+    struct connection *conn = ctx->find_arg;
+    PyObject *object;
+    return book_find_borrow(&conn->book, oid, &object);
+}
+
+PyObject *
+conn_take_missing(struct connection *conn)
+{
+    PyObject *taken = conn->missing;
+    conn->missing = PyList_New(0);
+    if (conn->missing == NULL) {
+        conn->missing = taken;
+        return NULL;
+    }
+    return taken;
+}
+
+int
+conn_ask_types(struct connection *conn, PyObject *oids, PyObject **sql)
+{
+    PyObject *answer =
+        PyObject_CallMethodObjArgs(conn->link, conn->st->name_types, conn, oids, NULL);
+    *sql = NULL;
+    if (answer == NULL) {
+        return -1;
+    }
+    if (PyUnicode_Check(answer)) {
+        *sql = answer;
+        return 0;
+    }
+    Py_DECREF(answer);
+    return 0;
+}
+
+int
+conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *sql)
+{
+    assert(conn->lookup == NULL && conn->waiter == NULL);
+    struct operation *op = op_new(conn->st, conn->loop, OP_LOOKUP, OP_ROWS, sql);
+    if (op == NULL) {
+        return -1;
+    }
+    if (conn_encode_execution(conn, op) < 0) {
+        Py_DECREF(op);
+        return -1;
+    }
+    op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
+    op_queue_push(&conn->sent, op); /* steals */
+    conn->in_flight += 1;
+    conn->lookup = op;
+    conn->waiter = (struct operation *)Py_NewRef((PyObject *)waiter);
+    conn_flush(conn);
+    return 0;
+}
+
+/* Rows that could not be read */
+
+int
+conn_postpone_row(struct connection *conn, struct operation *op, struct wire_reader cells)
+{
+    PyObject *oids = conn_take_missing(conn);
+    if (oids == NULL) {
+        return -1;
+    }
+    if (op->postponed == NULL) {
+        op->postponed = PyList_New(0);
+        op->missing = oids;
+    }
+    else {
+        int failed = PyList_SetSlice(op->missing, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, oids);
+        Py_DECREF(oids);
+        if (failed < 0) {
+            return -1;
+        }
+    }
+    bool listed = op->rows != NULL;
+    size_t left = wire_reader_left(&cells);
+    wire_slice bytes = wire_read_bytes(&cells, left);
+    PyObject *item =
+        op->postponed == NULL
+            ? NULL
+            : Py_BuildValue("(ny#)", listed ? PyList_GET_SIZE(op->rows) : (Py_ssize_t)-1,
+                            (const char *)bytes.ptr, (Py_ssize_t)bytes.len);
+    int failed = item == NULL || PyList_Append(op->postponed, item) < 0
+                 || (listed && PyList_Append(op->rows, Py_None) < 0);
+    Py_XDECREF(item);
+    return failed ? -1 : 0;
+}
+
+/* Decodes one of them into its place. -1 with an exception. */
+static int
+lookup_decode_row(struct connection *conn, struct operation *op, PyObject *item)
+{
+    Py_ssize_t index = PyLong_AsSsize_t(PyTuple_GET_ITEM(item, 0));
+    PyObject *bytes = PyTuple_GET_ITEM(item, 1);
+    wire_slice slice = {(const uint8_t *)PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)};
+    PyObject *rows = op->rows;
+    op->rows = index < 0 ? NULL : PyList_New(0);
+    if (index >= 0 && op->rows == NULL) {
+        op->rows = rows;
+        return -1;
+    }
+    enum rows_status status = op_decode_row(conn, op, wire_reader_of(slice));
+    if (index < 0 || op->rows == NULL) { /* NULL: given up while a decoder ran */
+        Py_XDECREF(rows);
+        return status == ROWS_OK ? 0 : -1;
+    }
+    PyObject *made = op->rows;
+    op->rows = rows;
+    if (status == ROWS_OK && PyList_GET_SIZE(made) == 1) {
+        PyList_SetItem(rows, index, Py_NewRef(PyList_GET_ITEM(made, 0)));
+    }
+    Py_DECREF(made);
+    return status == ROWS_OK ? 0 : -1;
+}
+
+static void
+lookup_decode_rows(struct connection *conn, struct operation *op)
+{
+    PyObject *postponed = op->postponed;
+    op->postponed = NULL;
+    Py_CLEAR(op->missing);
+    int failed = conn_refresh_statement(conn, op);
+    for (Py_ssize_t i = 0; failed == 0 && i < PyList_GET_SIZE(postponed); i++) {
+        failed = op->done ? -1 : lookup_decode_row(conn, op, PyList_GET_ITEM(postponed, i));
+    }
+    Py_DECREF(postponed);
+    if (PyErr_Occurred()) {
+        PyObject *error = errors_take();
+        if (op->done) {
+            Py_XDECREF(error);
+        }
+        else {
+            op_set_error(op, error);
+        }
+    }
+    if (PyList_SetSlice(conn->missing, 0, PY_SSIZE_T_MAX, NULL) < 0) {
+        PyErr_Clear();
+    }
+}
+
+bool
+conn_await_types(struct connection *conn, struct operation *op)
+{
+    if (op->abandoned || op->error != NULL) {
+        return false;
+    }
+    PyObject *sql;
+    if (conn_ask_types(conn, op->missing, &sql) < 0) {
+        op_set_error(op, errors_take());
+        return false;
+    }
+    if (sql == NULL || conn->lookup != NULL) {
+        Py_XDECREF(sql);
+        lookup_decode_rows(conn, op);
+        return false;
+    }
+    int started = conn_lookup_start(conn, op, sql);
+    Py_DECREF(sql);
+    if (started < 0) {
+        op_set_error(op, errors_take());
+        return false;
+    }
+    return true;
+}
+
+/* The end of a lookup */
+
+/* What waited goes on: with its types, or with the error that kept them away. */
+static void
+lookup_resume(struct connection *conn, struct operation *waiter, PyObject *error)
+{
+    bool ran = waiter->postponed != NULL;
+    if (error != NULL) {
+        if (!ran) {
+            op_queue_remove(&conn->deferred, waiter); /* whose reference is conn_finish's now */
+        }
+        op_set_error(waiter, Py_NewRef(error));
+    }
+    else if (ran) {
+        lookup_decode_rows(conn, waiter);
+    }
+    if (ran || error != NULL) {
+        conn_finish(conn, waiter);
+    }
+}
+
+void
+conn_lookup_done(struct connection *conn, struct operation *op)
+{
+    struct operation *waiter = conn->waiter;
+    conn->lookup = NULL;
+    conn->waiter = NULL;
+    if (waiter == NULL) {
+        return; /* it was given up */
+    }
+    if (op->error == NULL && !op->abandoned) {
+        PyObject *done = PyObject_CallMethodObjArgs(conn->link, conn->st->name_types_found, conn,
+                                                    op->rows == NULL ? Py_None : op->rows, NULL);
+        Py_XDECREF(done);
+        if (done == NULL) {
+            op_set_error(op, errors_take());
+        }
+    }
+    lookup_resume(conn, waiter, op->error);
+    Py_DECREF(waiter);
+}
+
+bool
+conn_abandon_waiter(struct connection *conn, struct operation *op)
+{
+    if (conn->waiter != op) {
+        return false;
+    }
+    bool ran = op->postponed != NULL;
+    conn->waiter = NULL;
+    if (conn->lookup != NULL) {
+        conn_abandon(conn->lookup, NULL);
+    }
+    if (ran) {
+        Py_CLEAR(op->conn);
+        Py_DECREF(op); /* what was the queue's */
+    }
+    Py_DECREF(op);
+    return ran;
+}
