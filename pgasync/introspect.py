@@ -293,10 +293,7 @@ class Builder:
         if registration is not None:
             return self._registered(info, registration)
         if info.elem:
-            elem = self.part(info.elem)
-            if not isinstance(elem, int) and elem.is_text:
-                return _core.Codec("unknown", oid, name)
-            return _core.Codec("array", oid, name, elem)
+            return _core.Codec("array", oid, name, self.part(info.elem))
         if info.kind == "d":
             return _core.Codec("domain", oid, name, self.part(info.base))
         if info.kind == "e":

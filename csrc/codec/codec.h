@@ -25,7 +25,13 @@ struct codec;
     X(box, "Box")                                                                                  \
     X(circle, "Circle")                                                                            \
     X(path, "Path")                                                                                \
-    X(polygon, "Polygon")
+    X(polygon, "Polygon")                                                                          \
+    X(array, "Array")                                                                              \
+    X(range, "Range")                                                                              \
+    X(range_parts, "RANGE_PARTS")                                                                  \
+    X(multirange, "Multirange")                                                                    \
+    X(text_of, "text_of")                                                                          \
+    X(text_to, "text_to")
 
 /* The Python objects that codecs make and recognise; one per module state. */
 struct codec_types {

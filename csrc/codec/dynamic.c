@@ -21,24 +21,25 @@ struct codec_kind {
     bool members;
 };
 
-#define KIND(kind, family, form)                                                                   \
-    {.name = kind,                                                                                 \
-     .decode = codec_##family##_decode,                                                            \
-     .encode = codec_##family##_encode,                                                            \
-     .format = WIRE_FORMAT_##form}
-#define KIND_OF(kind, family, form)                                                                \
+#define KIND(kind, family, form, ...)                                                              \
     {.name = kind,                                                                                 \
      .decode = codec_##family##_decode,                                                            \
      .encode = codec_##family##_encode,                                                            \
      .format = WIRE_FORMAT_##form,                                                                 \
-     .elem = true}
+     __VA_ARGS__}
 
 /* A domain has everything from its base. */
 static const struct codec_kind codec_kind_table[] = {
-    KIND_OF("array", array, BINARY), {.name = "domain", .elem = true},
-    KIND("enum", enum, BINARY),      KIND("text", user, TEXT),
-    KIND("string", user, BINARY),    KIND("binary", userbytes, BINARY),
-    KIND("unknown", raw, TEXT),
+    KIND("array", array, BINARY, .elem = true),
+    {.name = "domain", .elem = true},
+    KIND("enum", enum, BINARY, .elem = false),
+    KIND("range", range, BINARY, .elem = true, .tuples = true),
+    KIND("multirange", multirange, BINARY, .elem = true, .tuples = true),
+    KIND("composite", composite, BINARY, .members = true, .tuples = true),
+    KIND("text", user, TEXT, .elem = false),
+    KIND("string", user, BINARY, .elem = false),
+    KIND("binary", userbytes, BINARY, .elem = false),
+    KIND("unknown", raw, TEXT, .elem = false),
 };
 
 #define CODEC_KINDS (sizeof codec_kind_table / sizeof codec_kind_table[0])
@@ -128,6 +129,23 @@ dynamic_set_members(struct codec_object *self, PyObject *members)
     return 0;
 }
 
+/* What holds a type without a binary form has none itself. */
+static void
+dynamic_set_format(struct codec *codec)
+{
+    bool text = codec->elem != NULL && codec->elem->format == WIRE_FORMAT_TEXT;
+    for (size_t i = 0; i < codec->members_count; i++) {
+        text = text || codec->members[i].codec->format == WIRE_FORMAT_TEXT;
+    }
+    if (text) {
+        codec->format = WIRE_FORMAT_TEXT;
+    }
+    if (text && codec->decode == codec_array_decode) {
+        codec->decode = codec_textarray_decode;
+        codec->encode = codec_textarray_encode;
+    }
+}
+
 /* Fills in what the kind says and what it needs. -1 with an exception. */
 static int
 dynamic_set_kind(struct codec_object *self, const struct codec_kind *kind, PyObject *elem,
@@ -152,10 +170,15 @@ dynamic_set_kind(struct codec_object *self, const struct codec_kind *kind, PyObj
         base.oid = codec->oid;
         base.array_oid = 0;
         base.name = codec->name;
+        Py_XINCREF(base.arg);
         *codec = base;
         return 0;
     }
-    return kind->members ? dynamic_set_members(self, members) : 0;
+    if (kind->members && dynamic_set_members(self, members) < 0) {
+        return -1;
+    }
+    dynamic_set_format(codec);
+    return 0;
 }
 
 static PyObject *
@@ -190,7 +213,7 @@ Codec_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
         return NULL;
     }
     if (arg != Py_None) {
-        self->codec.arg = Py_NewRef(arg);
+        Py_XSETREF(self->codec.arg, Py_NewRef(arg));
     }
     return (PyObject *)self;
 }

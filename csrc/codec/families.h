@@ -39,11 +39,19 @@ CODEC_FAMILY(box);
 CODEC_FAMILY(circle);
 CODEC_FAMILY(path);
 CODEC_FAMILY(polygon);
-/* uuid.c, json.c, container.c */
+/* uuid.c, json.c */
 CODEC_FAMILY(uuid);
 CODEC_FAMILY(json);
 CODEC_FAMILY(jsonb);
+/* array.c, vector.c, range.c, multirange.c, record.c; a `textarray` arrives as text, and
+ * so do the others of format TEXT */
 CODEC_FAMILY(array);
+CODEC_FAMILY(textarray);
+CODEC_FAMILY(vector);
+CODEC_FAMILY(range);
+CODEC_FAMILY(multirange);
+CODEC_FAMILY(composite);
+CODEC_FAMILY(record);
 /* user.c: registered types; `user` is str ↔ value, in the format that the codec says */
 CODEC_FAMILY(user);
 CODEC_FAMILY(userbytes);

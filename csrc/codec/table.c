@@ -5,18 +5,20 @@
 
 /* TYPE(oid constant, name, family, fixed length): binary, with an array type.
  * PSEUDO: the same in text form and without an array type. TUPLE: a TYPE whose
- * values are tuples. */
-#define CODEC_TABLE(TYPE, PSEUDO, TUPLE)                                                           \
+ * values are, or may be, tuples. OF: a TUPLE with the codec of another row in it. */
+#define CODEC_TABLE(TYPE, PSEUDO, TUPLE, OF)                                                       \
     TYPE(BOOL, "bool", bool, 1)                                                                    \
     TYPE(BYTEA, "bytea", bytea, -1)                                                                \
     TYPE(CHAR, "\"char\"", char, 1)                                                                \
     TYPE(NAME, "name", text, -1)                                                                   \
     TYPE(INT8, "int8", int8, 8)                                                                    \
     TYPE(INT2, "int2", int2, 2)                                                                    \
+    OF(INT2VECTOR, "int2vector", vector, INT2)                                                     \
     TYPE(INT4, "int4", int4, 4)                                                                    \
     TYPE(TEXT, "text", text, -1)                                                                   \
     TYPE(OID, "oid", oid, 4)                                                                       \
-    TYPE(JSON, "json", json, -1)                                                                   \
+    OF(OIDVECTOR, "oidvector", vector, OID)                                                        \
+    TUPLE(JSON, "json", json, -1)                                                                  \
     TUPLE(POINT, "point", point, 16)                                                               \
     TUPLE(LSEG, "lseg", lseg, 32)                                                                  \
     TUPLE(PATH, "path", path, -1)                                                                  \
@@ -35,17 +37,30 @@
     TYPE(TIMESTAMPTZ, "timestamptz", timestamptz, 8)                                               \
     TYPE(INTERVAL, "interval", interval, 16)                                                       \
     TYPE(NUMERIC, "numeric", numeric, -1)                                                          \
+    TUPLE(RECORD, "record", record, -1)                                                            \
     PSEUDO(VOID, "void", raw, -1)                                                                  \
     TYPE(UUID, "uuid", uuid, 16)                                                                   \
-    TYPE(JSONB, "jsonb", jsonb, -1)
+    TUPLE(JSONB, "jsonb", jsonb, -1)                                                               \
+    OF(INT4RANGE, "int4range", range, INT4)                                                        \
+    OF(NUMRANGE, "numrange", range, NUMERIC)                                                       \
+    OF(TSRANGE, "tsrange", range, TIMESTAMP)                                                       \
+    OF(TSTZRANGE, "tstzrange", range, TIMESTAMPTZ)                                                 \
+    OF(DATERANGE, "daterange", range, DATE)                                                        \
+    OF(INT8RANGE, "int8range", range, INT8)                                                        \
+    OF(INT4MULTIRANGE, "int4multirange", multirange, INT4RANGE)                                    \
+    OF(NUMMULTIRANGE, "nummultirange", multirange, NUMRANGE)                                       \
+    OF(TSMULTIRANGE, "tsmultirange", multirange, TSRANGE)                                          \
+    OF(TSTZMULTIRANGE, "tstzmultirange", multirange, TSTZRANGE)                                    \
+    OF(DATEMULTIRANGE, "datemultirange", multirange, DATERANGE)                                    \
+    OF(INT8MULTIRANGE, "int8multirange", multirange, INT8RANGE)
 
 #define NOTHING(...)
 
 /* Where each row stands, so that an array's row can point at its element's. */
 #define POSITION(type, type_name, family, len) CODEC_AT_##type,
-enum codec_position { CODEC_TABLE(POSITION, POSITION, POSITION) CODEC_SCALARS };
+enum codec_position { CODEC_TABLE(POSITION, POSITION, POSITION, POSITION) CODEC_SCALARS };
 
-#define BINARY(type, type_name, decoder, encoder, len, is_tuple)                                   \
+#define BINARY(type, type_name, decoder, encoder, len, is_tuple, part)                             \
     {                                                                                              \
         .oid = OID_##type,                                                                         \
         .array_oid = OID_##type##_ARRAY,                                                           \
@@ -55,11 +70,15 @@ enum codec_position { CODEC_TABLE(POSITION, POSITION, POSITION) CODEC_SCALARS };
         .fixed_len = len,                                                                          \
         .tuples = is_tuple,                                                                        \
         .format = WIRE_FORMAT_BINARY,                                                              \
+        .elem = part,                                                                              \
     },
 #define SCALAR(type, type_name, family, len)                                                       \
-    BINARY(type, type_name, codec_##family##_decode, codec_##family##_encode, len, false)
+    BINARY(type, type_name, codec_##family##_decode, codec_##family##_encode, len, false, NULL)
 #define OF_TUPLES(type, type_name, family, len)                                                    \
-    BINARY(type, type_name, codec_##family##_decode, codec_##family##_encode, len, true)
+    BINARY(type, type_name, codec_##family##_decode, codec_##family##_encode, len, true, NULL)
+#define MADE_OF(type, type_name, family, part)                                                     \
+    BINARY(type, type_name, codec_##family##_decode, codec_##family##_encode, -1, true,            \
+           &codec_scalars[CODEC_AT_##part])
 #define TEXT_ONLY(type, type_name, family, len)                                                    \
     {                                                                                              \
         .oid = OID_##type,                                                                         \
@@ -69,7 +88,7 @@ enum codec_position { CODEC_TABLE(POSITION, POSITION, POSITION) CODEC_SCALARS };
         .fixed_len = len,                                                                          \
         .format = WIRE_FORMAT_TEXT,                                                                \
     },
-static const struct codec codec_scalars[] = {CODEC_TABLE(SCALAR, TEXT_ONLY, OF_TUPLES)};
+static const struct codec codec_scalars[] = {CODEC_TABLE(SCALAR, TEXT_ONLY, OF_TUPLES, MADE_OF)};
 
 #define ARRAY(type, type_name, family, len)                                                        \
     {                                                                                              \
@@ -81,7 +100,7 @@ static const struct codec codec_scalars[] = {CODEC_TABLE(SCALAR, TEXT_ONLY, OF_T
         .format = WIRE_FORMAT_BINARY,                                                              \
         .elem = &codec_scalars[CODEC_AT_##type],                                                   \
     },
-static const struct codec codec_arrays[] = {CODEC_TABLE(ARRAY, NOTHING, ARRAY)};
+static const struct codec codec_arrays[] = {CODEC_TABLE(ARRAY, NOTHING, ARRAY, ARRAY)};
 
 #define CODEC_ARRAYS (sizeof codec_arrays / sizeof codec_arrays[0])
 

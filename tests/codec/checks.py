@@ -34,8 +34,9 @@ def round_trip(pg_type: str, value: object) -> Any:
 def assert_same(got: Any, expected: Any) -> None:
     """Equal and of the same type; NaN is NaN, and a Decimal keeps its scale."""
     assert type(got) is type(expected)
-    if isinstance(expected, list):
+    if isinstance(expected, list | tuple):
         assert len(got) == len(expected)
+        assert getattr(got, "lower_bounds", ()) == getattr(expected, "lower_bounds", ())
         for one, other in zip(got, expected, strict=True):
             assert_same(one, other)
     elif isinstance(expected, Decimal):

@@ -17,6 +17,7 @@ import pytest
 
 from pgasync import _core
 from pgasync.errors import DataError
+from pgasync.types import Array, Multirange, Range
 
 TABLE = _core.codec_table()
 SCALARS = [row for row in TABLE if not row[2].endswith("[]")]
@@ -41,7 +42,7 @@ def test_every_row_is_found_by_its_oid() -> None:
             assert f" as {name}: " in str(error)
 
 
-@pytest.mark.parametrize("oid", [0, 15, 22, 999, 3801, 3803, 2**32 - 1])
+@pytest.mark.parametrize("oid", [0, 15, 13, 999, 3801, 3803, 2**32 - 1])
 def test_other_oids_are_text(oid: int) -> None:
     assert _core.codec_decode(oid, b"abc") == "abc"
 
@@ -85,6 +86,21 @@ SAMPLES: dict[str, list[Any]] = {
     "uuid": [uuid.UUID(int=77)],
     "json": [{"a": [1, None]}],
     "jsonb": [{"a": [1, None]}],
+    "int2vector": [Array([1, 2])],
+    "oidvector": [Array([1, 2])],
+    "record": [],  # it cannot be sent
+    "int4range": [Range(1, 2), Range(None, 5)],
+    "numrange": [Range(Decimal(1), None)],
+    "tsrange": [Range(empty=True)],
+    "tstzrange": [Range(None, dt.datetime(2024, 2, 29, tzinfo=UTC))],
+    "daterange": [Range(dt.date(2024, 2, 29), None)],
+    "int8range": [Range(1, 2)],
+    "int4multirange": [Multirange([Range(1, 2), Range(5)])],
+    "nummultirange": [Multirange([Range(Decimal(1), None)])],
+    "tsmultirange": [Multirange([Range()])],
+    "tstzmultirange": [Multirange()],
+    "datemultirange": [Multirange([Range(dt.date(2024, 2, 29), None)])],
+    "int8multirange": [Multirange([Range(1, 2)])],
     "point": [(1, -2.5)],
     "line": [(1, 2, 3)],
     "lseg": [((1, 2), (3, 4))],
@@ -129,7 +145,7 @@ def test_any_bytes_give_a_value_or_data_error(row: tuple[int, int, str, int]) ->
         except DataError as error:
             refused += 1
             assert str(error).startswith("cannot decode "), data
-    assert cases > 300
+    assert cases >= 300
     assert refused > 0 or row[2] == "bytea"
 
 
