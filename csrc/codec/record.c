@@ -106,6 +106,26 @@ record_read_field(const struct codec *self, struct codec_ctx *ctx, struct wire_r
     return codec == NULL ? NULL : codec_decode(codec, ctx, value);
 }
 
+/* After a field whose type is not known: notes the other such fields too, so that one
+ * lookup does for all. The exception that is set stays. */
+static void
+record_note_rest(const struct codec *self, struct codec_ctx *ctx, struct wire_reader *reader,
+                 Py_ssize_t left)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    for (Py_ssize_t i = 0; i < left && !reader->bad; i++) {
+        PyObject *field = record_read_field(self, ctx, reader, NULL);
+        bool stop = field == NULL && !codec_may_convert();
+        Py_XDECREF(field);
+        PyErr_Clear();
+        if (stop) {
+            break;
+        }
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
 /* `members` is NULL for an anonymous record. */
 static PyObject *
 record_read(const struct codec *self, struct codec_ctx *ctx, struct wire_reader *reader,
@@ -123,6 +143,9 @@ record_read(const struct codec *self, struct codec_ctx *ctx, struct wire_reader 
         PyObject *field =
             record_read_field(self, ctx, reader, members == NULL ? NULL : members[i].codec);
         if (field == NULL) {
+            if (members == NULL && ctx->missing != NULL && PyList_GET_SIZE(ctx->missing) > 0) {
+                record_note_rest(self, ctx, reader, count - i - 1);
+            }
             Py_CLEAR(tuple);
             break;
         }
