@@ -1,8 +1,19 @@
 """Python classes for PostgreSQL's values that no built-in class stands for."""
 
+from __future__ import annotations
+
 import datetime as dt
-from collections.abc import Iterable
-from typing import Any, Generic, NamedTuple, TypeVar, final
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NamedTuple,
+    SupportsIndex,
+    TypeVar,
+    final,
+)
 
 from .textform import text_of as text_of
 from .textform import text_to as text_to
@@ -12,6 +23,8 @@ __all__ = [
     "Array",
     "Box",
     "Circle",
+    "Cube",
+    "HalfVector",
     "Json",
     "Line",
     "LineSegment",
@@ -20,6 +33,8 @@ __all__ = [
     "Point",
     "Polygon",
     "Range",
+    "SparseVector",
+    "Vector",
 ]
 
 
@@ -94,7 +109,7 @@ class Path(tuple[Point, ...]):
 
     def __new__(
         cls, points: Iterable[tuple[float, float]], closed: bool = False
-    ) -> "Path":
+    ) -> Path:
         self = super().__new__(cls, [Point(*point) for point in points])
         self._closed = bool(closed)
         return self
@@ -123,11 +138,113 @@ class Polygon(tuple[Point, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, points: Iterable[tuple[float, float]]) -> "Polygon":
+    def __new__(cls, points: Iterable[tuple[float, float]]) -> Polygon:
         return super().__new__(cls, [Point(*point) for point in points])
 
     def __repr__(self) -> str:
         return f"Polygon({list(self)!r})"
+
+
+class Cube(NamedTuple):
+    """A value of the extension cube: two opposite corners of a box in as many
+    dimensions as they have coordinates; one point when they are the same. A plain
+    sequence of numbers is sent as a point."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+# pgvector's types. array.array is no generic class at run time before Python 3.12.
+
+if TYPE_CHECKING:
+    NumberArray = array[float]
+else:
+    NumberArray = array
+
+_Floats = TypeVar("_Floats", bound="Vector")
+
+
+class Vector(NumberArray):
+    """A vector: an array.array of C floats, so memoryview() and numpy.asarray() see
+    its memory without a copy. Any sequence or one-dimensional buffer of numbers is
+    taken for one; the server takes 1 to 16000 finite numbers."""
+
+    __slots__ = ()
+
+    def __new__(cls: type[_Floats], values: Iterable[float] = ()) -> _Floats:
+        return super().__new__(cls, "f", list(values))  # type: ignore[return-value]
+
+    @property
+    def dim(self) -> int:
+        return len(self)
+
+    def to_list(self) -> list[float]:
+        return self.tolist()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.tolist()!r})"
+
+    def __copy__(self: _Floats) -> _Floats:
+        return type(self)(self)
+
+    def __deepcopy__(self: _Floats, memo: object) -> _Floats:
+        return type(self)(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return type(self), (self.tolist(),)
+
+
+class HalfVector(Vector):
+    """A halfvec: an array of C floats like Vector, each rounded to the nearest IEEE
+    binary16 when it is sent; one beyond 65504 raises DataError."""
+
+    __slots__ = ()
+
+
+class SparseVector:
+    """A sparsevec: `dim` dimensions, of which those at `indices` (ascending, from 0)
+    have `values` other than zero; both are array.array, of C ints and floats. In text
+    the server counts from 1."""
+
+    __slots__ = ("dim", "indices", "values")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(
+        self, dim: int, indices: Iterable[int], values: Iterable[float]
+    ) -> None:
+        self.dim = dim
+        self.indices = array("i", indices)
+        self.values = array("f", values)
+        if len(self.indices) != len(self.values):
+            raise ValueError("a SparseVector has as many indices as values")
+
+    @classmethod
+    def from_dict(cls, dim: int, values: Mapping[int, float]) -> SparseVector:
+        """From values by index, in any order; zeros are left out."""
+        indices = sorted(index for index, value in values.items() if value != 0)
+        return cls(dim, indices, [values[index] for index in indices])
+
+    def to_dict(self) -> dict[int, float]:
+        return dict(zip(self.indices, self.values, strict=True))
+
+    def to_list(self) -> list[float]:
+        """All `dim` numbers, the zeros included."""
+        numbers = [0.0] * self.dim
+        for index, value in zip(self.indices, self.values, strict=True):
+            numbers[index] = value
+        return numbers
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SparseVector):
+            return NotImplemented
+        return (self.dim, self.indices, self.values) == (
+            other.dim,
+            other.indices,
+            other.values,
+        )
+
+    def __repr__(self) -> str:
+        return f"SparseVector.from_dict({self.dim}, {self.to_dict()!r})"
 
 
 # Containers
@@ -271,7 +388,7 @@ class Range(Generic[T]):
     def __hash__(self) -> int:
         return hash(self._normal())
 
-    def _before(self, other: "Range[T]") -> bool:
+    def _before(self, other: Range[T]) -> bool:
         lower, upper, bounds, empty = self._normal()
         lower_2, upper_2, bounds_2, empty_2 = other._normal()
         if empty or empty_2:
@@ -286,16 +403,16 @@ class Range(Generic[T]):
             return upper_2 is None or (upper is not None and bool(upper < upper_2))
         return bounds[1] == ")" and bounds_2[1] == "]"
 
-    def __lt__(self, other: "Range[T]") -> bool:
+    def __lt__(self, other: Range[T]) -> bool:
         return self._before(other) if isinstance(other, Range) else NotImplemented
 
-    def __gt__(self, other: "Range[T]") -> bool:
+    def __gt__(self, other: Range[T]) -> bool:
         return other._before(self) if isinstance(other, Range) else NotImplemented
 
-    def __le__(self, other: "Range[T]") -> bool:
+    def __le__(self, other: Range[T]) -> bool:
         return not other._before(self) if isinstance(other, Range) else NotImplemented
 
-    def __ge__(self, other: "Range[T]") -> bool:
+    def __ge__(self, other: Range[T]) -> bool:
         return not self._before(other) if isinstance(other, Range) else NotImplemented
 
     def __str__(self) -> str:

@@ -394,6 +394,19 @@ codec_int_text(struct codec_ctx *ctx, PyObject *value)
 }
 
 PyObject *
+codec_tuple_of(PyObject *type, PyObject *items)
+{
+    PyObject *args = items == NULL ? NULL : PyTuple_Pack(1, items);
+    Py_XDECREF(items);
+    if (args == NULL) {
+        return NULL;
+    }
+    PyObject *made = PyTuple_Type.tp_new((PyTypeObject *)type, args, NULL);
+    Py_DECREF(args);
+    return made;
+}
+
+PyObject *
 codec_sequence_tuple(PyObject *value)
 {
     if (PyTuple_CheckExact(value)) {

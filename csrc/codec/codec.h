@@ -31,7 +31,12 @@ struct codec;
     X(range_parts, "RANGE_PARTS")                                                                  \
     X(multirange, "Multirange")                                                                    \
     X(text_of, "text_of")                                                                          \
-    X(text_to, "text_to")
+    X(text_to, "text_to")                                                                          \
+    X(cube, "Cube")                                                                                \
+    X(number_array, "NumberArray")                                                                 \
+    X(vector, "Vector")                                                                            \
+    X(half_vector, "HalfVector")                                                                   \
+    X(sparse_vector, "SparseVector")
 
 /* The Python objects that codecs make and recognise; one per module state. */
 struct codec_types {
@@ -126,8 +131,8 @@ struct codec {
     codec_encode_fn encode;
     int32_t fixed_len;         /* the only length a binary value may have; -1: any */
     int16_t format;            /* WIRE_FORMAT_BINARY, or TEXT where no binary form is used */
-    bool tuples;               /* its values are tuples: in an array only lists are dimensions */
-    const struct codec *elem;  /* of an array its element's, of a range its subtype's, of a
+    bool tuples; /* a tuple is one of its values: in arrays only lists are dimensions */
+    const struct codec *elem; /* of an array its element's, of a range its subtype's, of a
                                 * multirange its range's codec */
     /* Of codecs made at run time (dynamic.c), borrowed from the object they live in: */
     const struct codec_member *members; /* of a composite */

@@ -40,6 +40,15 @@ static const struct codec_kind codec_kind_table[] = {
     KIND("string", user, BINARY, .elem = false),
     KIND("binary", userbytes, BINARY, .elem = false),
     KIND("unknown", raw, TEXT, .elem = false),
+    KIND("citext", text, BINARY, .elem = false),
+    KIND("hstore", hstore, BINARY, .elem = false),
+    KIND("ltree", ltree, BINARY, .elem = false),
+    KIND("lquery", ltree, BINARY, .elem = false),
+    KIND("ltxtquery", ltree, BINARY, .elem = false),
+    KIND("cube", cube, BINARY, .tuples = true),
+    KIND("vector", pgvector, BINARY, .tuples = true),
+    KIND("halfvec", halfvec, BINARY, .tuples = true),
+    KIND("sparsevec", sparsevec, BINARY, .elem = false),
 };
 
 #define CODEC_KINDS (sizeof codec_kind_table / sizeof codec_kind_table[0])

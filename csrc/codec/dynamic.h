@@ -13,6 +13,8 @@
  *   text, string    (encoder, decoder), either may be None: str ↔ value; `string`
  *                   where the binary form of the type is its text
  *   binary          (encoder, decoder): bytes ↔ value
+ *   citext, hstore, ltree, lquery, ltxtquery, cube, vector, halfvec, sparsevec
+ *                   the extensions' types of that name
  *   unknown         text both ways, as for a type that nothing is known of
  * An array, range, multirange or composite of a type that travels as text does so too. */
 #ifndef CODEC_DYNAMIC_H

@@ -39,6 +39,14 @@ CODEC_FAMILY(box);
 CODEC_FAMILY(circle);
 CODEC_FAMILY(path);
 CODEC_FAMILY(polygon);
+/* extension.c; `ltree` is a version and a text, its query types' form as well */
+CODEC_FAMILY(hstore);
+CODEC_FAMILY(ltree);
+CODEC_FAMILY(cube);
+/* pgvector.c */
+CODEC_FAMILY(pgvector);
+CODEC_FAMILY(halfvec);
+CODEC_FAMILY(sparsevec);
 /* uuid.c, json.c */
 CODEC_FAMILY(uuid);
 CODEC_FAMILY(json);
@@ -94,6 +102,10 @@ PyObject *codec_int_text(struct codec_ctx *ctx, PyObject *value);
  * bool and what is no number, without an exception, and with the one it raised. */
 int codec_double_of(PyObject *value, double *result);
 
+/* An instance of `type`, a subclass of tuple, without its __new__; steals `items`, a
+ * tuple or NULL with an exception set. */
+PyObject *codec_tuple_of(PyObject *type, PyObject *items);
+
 /* The items of a list, tuple or other sequence, but of no str and bytes, as a new
  * tuple that running code cannot change. NULL without an exception for what is no
  * sequence, and with the one it raised. */
@@ -101,5 +113,23 @@ PyObject *codec_sequence_tuple(PyObject *value);
 
 /* Decodes UTF-8; DataError where it is not valid. */
 PyObject *codec_str_of(const struct codec *codec, struct codec_ctx *ctx, wire_slice value);
+
+/* The next eight bytes as a double. */
+static inline double
+codec_read_double(struct wire_reader *reader)
+{
+    uint64_t bits = (uint64_t)wire_read_i64(reader);
+    double number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+static inline void
+codec_put_double(struct wire_buffer *out, double number)
+{
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    wire_buffer_put_u64(out, bits);
+}
 
 #endif

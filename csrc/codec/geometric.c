@@ -18,27 +18,10 @@ struct geometric_out {
     const char *remedy;
 };
 
-/* An instance of `type`, a subclass of tuple, without its __new__; steals `items`. */
-static PyObject *
-geometric_make(PyObject *type, PyObject *items)
-{
-    PyObject *args = items == NULL ? NULL : PyTuple_Pack(1, items);
-    Py_XDECREF(items);
-    if (args == NULL) {
-        return NULL;
-    }
-    PyObject *made = PyTuple_Type.tp_new((PyTypeObject *)type, args, NULL);
-    Py_DECREF(args);
-    return made;
-}
-
 static PyObject *
 geometric_read_number(struct wire_reader *reader)
 {
-    uint64_t bits = (uint64_t)wire_read_i64(reader);
-    double number;
-    memcpy(&number, &bits, sizeof number);
-    return PyFloat_FromDouble(number);
+    return PyFloat_FromDouble(codec_read_double(reader));
 }
 
 static PyObject *
@@ -53,7 +36,7 @@ geometric_read_point(struct codec_ctx *ctx, struct wire_reader *reader)
         }
         PyTuple_SET_ITEM(items, i, number);
     }
-    return geometric_make(ctx->types->point, items);
+    return codec_tuple_of(ctx->types->point, items);
 }
 
 /* A value whose length the caller has checked. */
@@ -72,7 +55,7 @@ geometric_read(struct codec_ctx *ctx, PyObject *type, const char *parts, wire_sl
         }
         PyTuple_SET_ITEM(items, i, item);
     }
-    return geometric_make(type, items);
+    return codec_tuple_of(type, items);
 }
 
 /* A count and that many points, up to the end, as an instance of `type`. */
@@ -94,7 +77,7 @@ geometric_read_points(const struct codec *self, struct codec_ctx *ctx, PyObject 
         }
         PyTuple_SET_ITEM(points, i, point);
     }
-    return geometric_make(type, points);
+    return codec_tuple_of(type, points);
 }
 
 static int
@@ -122,12 +105,10 @@ static int
 geometric_put_number(struct geometric_out *geometric, PyObject *value)
 {
     double number;
-    uint64_t bits;
     if (!codec_double_of(value, &number)) {
         return geometric_fail(geometric);
     }
-    memcpy(&bits, &number, sizeof bits);
-    wire_buffer_put_u64(geometric->out, bits);
+    codec_put_double(geometric->out, number);
     return 1;
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pgasync import _core
-from pgasync.errors import DataError
+from pgasync.errors import DataError, Error
 
 Case = tuple[str, Any, str]
 
@@ -94,3 +94,15 @@ def names(case: Any) -> str:
     """A short id for a parametrised case."""
     text = " ".join(str(part) for part in case[:2]) if isinstance(case, tuple) else ""
     return text.encode("ascii", "replace").decode()[:40]
+
+
+async def with_extension(conn: Any, name: str) -> None:
+    """Creates the extension unless it is there; skips where the server has none."""
+    sql = "select 1 from pg_extension where extname = $1"
+    if await conn.fetchval(sql, [name]) is None:
+        try:
+            await conn.execute(f"create extension {name}")
+        except Error as error:
+            if error.sqlstate != "0A000":
+                raise
+            pytest.skip(f"the server has no extension {name}")

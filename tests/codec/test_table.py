@@ -11,13 +11,20 @@ import sys
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from pgasync import _core
 from pgasync.errors import DataError
-from pgasync.types import Array, Multirange, Range
+from pgasync.types import (
+    Array,
+    HalfVector,
+    Multirange,
+    Range,
+    SparseVector,
+    Vector,
+)
 
 TABLE = _core.codec_table()
 SCALARS = [row for row in TABLE if not row[2].endswith("[]")]
@@ -108,25 +115,78 @@ SAMPLES: dict[str, list[Any]] = {
     "circle": [((1, 2), 3)],
     "path": [((1, 2), (3, 4))],
     "polygon": [((1, 2), (3, 4))],
+    "array": [[1, None], [[2], [3]]],
+    "domain": [5],
+    "binary": [b"", b"abc"],
+    "hstore": [{}, {"a": "1", "é": None}],
+    "cube": [(), (1, 2), ((1, 2), (3, 4))],
+    "vector": [Vector([1, -2.5])],
+    "halfvec": [HalfVector([1, -2.5])],
+    "sparsevec": [SparseVector(5, [0, 3], [1, -2.5])],
 }
 
 
-def samples(name: str) -> list[Any]:
-    scalars = SAMPLES.get(name.removesuffix("[]"), ["", "héllo"])
-    if not name.endswith("[]"):
+class Subject(NamedTuple):
+    """A codec under the sweep: a row of the table, or one made at run time."""
+
+    codec: Any  # as codec_decode and codec_encode take it
+    name: str
+    fixed_len: int = -1
+
+
+MADE_OID = 90_000
+INT4, TEXT = 23, 25
+# What kinds are made of: elem and members, the first pair that fits.
+PARTS: list[tuple[Any, Any]] = [
+    (None, None),
+    (INT4, None),
+    (None, [("number", INT4), ("text", TEXT)]),
+]
+
+
+def made(kind: str) -> Any:
+    """A codec of that kind, from whatever parts it wants."""
+    for elem, members in PARTS:
+        with contextlib.suppress(TypeError):
+            return _core.Codec(kind, MADE_OID, kind, elem, members)
+    raise AssertionError(f"add to PARTS what the kind {kind!r} is made of")
+
+
+def made_subjects() -> Iterator[Subject]:
+    """Every kind, and an array of it where there is one."""
+    for kind in _core.codec_kinds():
+        yield Subject(codec := made(kind), kind)
+        if kind != "array" and not codec.is_text:
+            array = f"{kind}[]"
+            yield Subject(_core.Codec("array", MADE_OID + 1, array, codec), array)
+
+
+SUBJECTS = [
+    *(Subject(oid, name, fixed_len) for oid, _, name, fixed_len in TABLE),
+    *made_subjects(),
+]
+ANYTHING = ("bytea", "binary", "binary[]")  # any bytes are a value
+
+
+def samples(subject: Subject) -> list[Any]:
+    name = subject.name.removesuffix("[]")
+    scalars = SAMPLES.get(name, ["", "héllo"])
+    if not subject.name.endswith("[]"):
         return scalars
     return [[], [None, *scalars], [scalars, scalars], [[[scalars]]]]
 
 
-def bad_bytes(name: str, oid: int) -> Iterator[bytes]:
+def bad_bytes(subject: Subject) -> Iterator[bytes]:
     """Random bytes, and good ones cut, extended and changed at every place."""
+    oid = subject.codec if isinstance(subject.codec, int) else subject.codec.oid
     dice = random.Random(oid)
     for _ in range(200):
         yield dice.randbytes(dice.randrange(48))
-    for _ in range(100):
-        yield struct.pack("!iiI", dice.randrange(7), 0, oid) + dice.randbytes(40)
-    for value in samples(name):
-        good = _core.codec_encode(oid, value)[1]
+    for elem in (oid, INT4, MADE_OID):
+        for _ in range(40):
+            yield struct.pack("!iiI", dice.randrange(7), 0, elem) + dice.randbytes(40)
+    for value in samples(subject):
+        good = _core.codec_encode(subject.codec, value)[1]
         yield good + b"\0"
         yield good + good
         for i in range(len(good)):
@@ -135,18 +195,18 @@ def bad_bytes(name: str, oid: int) -> Iterator[bytes]:
                 yield good[:i] + bytes([byte]) + good[i + 1 :]
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[2])
-def test_any_bytes_give_a_value_or_data_error(row: tuple[int, int, str, int]) -> None:
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_any_bytes_give_a_value_or_data_error(subject: Subject) -> None:
     cases = refused = 0
-    for data in bad_bytes(row[2], row[0]):
+    for data in bad_bytes(subject):
         cases += 1
         try:
-            _core.codec_decode(row[0], data)
+            _core.codec_decode(subject.codec, data)
         except DataError as error:
             refused += 1
             assert str(error).startswith("cannot decode "), data
     assert cases >= 300
-    assert refused > 0 or row[2] == "bytea"
+    assert refused > 0 or subject.name in ANYTHING
 
 
 class Evil:
@@ -187,12 +247,12 @@ def odd_values() -> list[Any]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[2])
-def test_any_value_is_sent_or_data_error(row: tuple[int, int, str, int]) -> None:
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_any_value_is_sent_or_data_error(subject: Subject) -> None:
     refused = 0
     for value in odd_values():
         try:
-            form, data = _core.codec_encode(row[0], value)
+            form, data = _core.codec_encode(subject.codec, value)
         except DataError as error:
             refused += 1
             assert str(error).startswith("$1: cannot send ")
@@ -200,33 +260,33 @@ def test_any_value_is_sent_or_data_error(row: tuple[int, int, str, int]) -> None
         else:
             assert form in (0, 1)
             assert isinstance(data, bytes)
-            if form == 1 and row[3] >= 0:
-                assert len(data) == row[3]
+            if form == 1 and subject.fixed_len >= 0:
+                assert len(data) == subject.fixed_len
     assert refused > 5
 
 
-def exercise(row: tuple[int, int, str, int]) -> None:
+def exercise(subject: Subject) -> None:
     """Good and bad calls, both directions, everything dropped again."""
-    for value in [*samples(row[2]), *odd_values()]:
+    for value in [*samples(subject), *odd_values()]:
         with contextlib.suppress(DataError):
-            form, data = _core.codec_encode(row[0], value)
+            form, data = _core.codec_encode(subject.codec, value)
             if form == 1:
-                _core.codec_decode(row[0], data)
-            _core.codec_decode(row[0], data[:-1])
+                _core.codec_decode(subject.codec, data)
+            _core.codec_decode(subject.codec, data[:-1])
 
 
-def growth(row: tuple[int, int, str, int], rounds: int) -> int:
+def growth(subject: Subject, rounds: int) -> int:
     """Memory blocks that `rounds` of exercise leave behind."""
     gc.collect()
     before = sys.getallocatedblocks()
     for _ in range(rounds):
-        exercise(row)
+        exercise(subject)
     gc.collect()
     return sys.getallocatedblocks() - before
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[2])
-def test_nothing_is_leaked(row: tuple[int, int, str, int]) -> None:
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_nothing_is_leaked(subject: Subject) -> None:
     # A leak is at least a block a round, for ever; the interpreter's own free lists
     # and caches grow like that at first, and then settle.
-    assert any(growth(row, 40) < 20 for _ in range(50))
+    assert any(growth(subject, 40) < 20 for _ in range(50))
