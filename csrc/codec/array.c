@@ -232,7 +232,7 @@ array_items(const struct array_out *array, PyObject *value)
 static inline bool
 array_is_list(PyObject *value)
 {
-    return PyList_Check(value) || PyTuple_Check(value);
+    return PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_TUPLE_SUBCLASS);
 }
 
 /* One step down: the length of `level` into the next dimension, its first item into
@@ -344,26 +344,24 @@ array_fail_shape(struct array_out *array, PyObject *item)
 }
 
 /* Writes one element: with its length in front of it, or as quoted text. */
-static enum codec_outcome
-array_put_element(struct array_out *array, PyObject *item)
+static inline enum codec_outcome
+array_put_element(struct array_out *array, PyObject *item, bool text)
 {
-    const struct codec *elem = array->self->elem;
+    struct wire_buffer *out = array->out;
     if (item == Py_None) {
         array->has_null = true;
-        if (array->text) {
-            wire_buffer_put(array->out, "NULL", 4);
+        if (text) {
+            wire_buffer_put(out, "NULL", 4);
             return CODEC_TEXT;
         }
-        wire_buffer_put_u32(array->out, UINT32_MAX);
+        wire_buffer_put_u32(out, UINT32_MAX);
         return CODEC_BINARY;
     }
     if (array_is_list(item) && array->dims < array->dims_max && array_nests(array, item)) {
         return array_fail_shape(array, item);
     }
-    if (array->text) {
-        return textform_put(elem, array->ctx, item, array->out);
-    }
-    return container_put(elem, array->ctx, item, array->out);
+    return text ? textform_put(array->self->elem, array->ctx, item, out)
+                : container_put(array->self->elem, array->ctx, item, out);
 }
 
 static enum codec_outcome array_put_items(struct array_out *array, PyObject *items, int dim);
@@ -395,21 +393,23 @@ array_put_level(struct array_out *array, PyObject *level, int dim)
 static enum codec_outcome
 array_put_items(struct array_out *array, PyObject *items, int dim)
 {
-    const enum codec_outcome wanted = array->text ? CODEC_TEXT : CODEC_BINARY;
+    const bool text = array->text;
+    const bool innermost = dim + 1 == array->dims;
+    const enum codec_outcome wanted = text ? CODEC_TEXT : CODEC_BINARY;
     char separator = '{';
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
         PyObject *item = PyTuple_GET_ITEM(items, i);
-        if (array->text) {
+        if (text) {
             wire_buffer_put_u8(array->out, (uint8_t)separator);
             separator = container_delimiter(array->self);
         }
-        enum codec_outcome outcome = dim + 1 == array->dims ? array_put_element(array, item)
-                                                            : array_put_level(array, item, dim + 1);
+        enum codec_outcome outcome = innermost ? array_put_element(array, item, text)
+                                               : array_put_level(array, item, dim + 1);
         if (outcome != wanted) {
             return outcome;
         }
     }
-    if (array->text) {
+    if (text) {
         wire_buffer_put_u8(array->out, '}');
     }
     return wanted;
