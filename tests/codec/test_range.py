@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import itertools
 import pickle
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -268,6 +269,65 @@ def test_malformed_bound() -> None:
     assert_not_decoded("int4range", b"\x02\0\0\0\5", "beyond")
     with pytest.raises(DataError, match="cannot decode int4: a value of 2 bytes"):
         decode("int4range", b"\x12\0\0\0\2\0\0")
+
+
+# Ranges that a database has of its own
+
+SCHEMA = """
+create schema spans;
+create type spans.floatspan as range
+  (subtype = float8, multirange_type_name = spans.floats);
+create domain spans.small as int4range check (upper(value) < 100);
+create domain spans.positive as int4 check (value > 0);
+create type spans.posrange as range (subtype = spans.positive);
+create type spans.textspan as range (subtype = text, collation = "C");
+create type spans.pair as (n int4, t text);
+create type spans.pairspan as range (subtype = spans.pair);
+"""
+
+OWN: list[tuple[str, Any, str]] = [
+    ("floatspan", Range(1.5, float("inf"), "[]"), "'[1.5,inf]'"),
+    ("floats", Multirange([Range(1.5, 2.5), Range(3.0)]), "'{[1.5,2.5),[3,)}'"),
+    ("floats[]", [Multirange(), None], "array['{}'::spans.floats, null]"),
+    (
+        "floatspan[]",
+        [[Range(1.5, 2.5)], [None]],
+        "array[array['[1.5,2.5)'], array[null]]",
+    ),
+    ("small", Range(1, 50), "'[1,50)'"),
+    ("small[]", [Range(1, 50), None], "'{\"[1,50)\",NULL}'"),
+    ("posrange", Range(1, 50), "'[1,50)'"),
+    ("posmultirange", Multirange([Range(1, 50)]), "'{[1,50)}'"),
+    ("textspan", Range("", 'a,"b\\', "[]"), 'e\'["","a,\\\\"b\\\\\\\\"]\''),
+    ("pairspan", Range((1, "a"), (2, "b c")), "spans.pairspan((1,'a'),(2,'b c'))"),
+    ("pairspan[]", [Range((1, "a"), None)], "array[spans.pairspan((1,'a'),null)]"),
+]
+
+
+@pytest.fixture
+async def spans(conn: Any) -> AsyncIterator[Any]:
+    """A connection in a transaction that has ranges of its own."""
+    transaction = conn.transaction()
+    await transaction.__aenter__()
+    for statement in SCHEMA.strip().removesuffix(";").split(";"):
+        await conn.execute(statement)
+    await conn.execute("set local search_path to spans, public")
+    yield conn
+    await transaction.__aexit__(RuntimeError, RuntimeError(), None)
+
+
+async def test_ranges_of_a_database(spans: Any) -> None:
+    for case in OWN:
+        await assert_both_ways(spans, case)
+    sent = await spans.fetchval("select $1::posrange::text", [("1", 2)])
+    assert sent == "[1,2)"
+    with pytest.raises(DataError, match=r"as pair: it has 1 members"):
+        await spans.fetchval("select $1::pairspan", [Range((1,), None)])
+
+
+async def test_a_domain_refuses(spans: Any) -> None:
+    with pytest.raises(Exception, match="violates check constraint"):
+        await spans.fetchval("select $1::small", [Range(1, 500)])
 
 
 # The classes

@@ -530,3 +530,29 @@ async def test_bounds_in_a_record(conn: Any) -> None:
     (array,) = await conn.fetchval("select row('[0:0]={1}'::int4[])")
     assert array.lower_bounds == (0,) and type(array) is Array
     assert BOOL == 16
+
+
+# What is not taken back: types without an input function, and a regproc whose name
+# several functions have.
+ONE_WAY = {"pg_statistic", "pg_stats", "pg_rewrite", "pg_aggregate"}
+
+
+async def test_rows_of_every_catalog(conn: Any) -> None:
+    """Composites of all kinds of members, most of them in text form."""
+    tables = await conn.fetch(
+        "select relname::text from pg_class where relkind in ('r', 'v')"
+        " and relnamespace = 'pg_catalog'::regnamespace"
+        " and relname not like 'pg_shmem%' order by 1"
+    )
+    assert len(tables) > 100
+    rows = 0
+    for (table,) in tables:
+        some = f"(select t from {table} t limit 4) s"
+        sql = f"select array_agg(s.t), array_agg(s.t)::text from {some}"
+        values, text = await conn.fetchrow(sql)
+        if values is None or table in ONE_WAY:
+            continue
+        rows += len(values)
+        assert all(isinstance(value, Row) for value in values)
+        assert await conn.fetchval(f"select $1::{table}[]::text", [values]) == text
+    assert rows > 200
