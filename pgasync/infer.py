@@ -14,6 +14,17 @@ from . import _core, types
 
 _OIDS = {row[2]: row[0] for row in _core.codec_table()}
 _ARRAYS = {row[0]: row[1] for row in _core.codec_table() if row[1]}
+_RANGES = {
+    _OIDS[subtype]: prefix
+    for subtype, prefix in {
+        "int8": "int8",
+        "numeric": "num",
+        "float8": "num",
+        "date": "date",
+        "timestamp": "ts",
+        "timestamptz": "tstz",
+    }.items()
+}
 _INT8 = range(-(2**63), 2**63)
 
 # The first that fits; bool is an int, datetime a date.
@@ -49,10 +60,24 @@ def infer(value: Any) -> int:
         return _OIDS["date"]
     if isinstance(value, datetime.time):
         return _OIDS["time" if value.tzinfo is None else "timetz"]
+    if isinstance(value, (types.Range, types.Multirange)):
+        return _infer_range(value)
     if isinstance(value, (list, tuple, array.array)):
         return _ARRAYS.get(_infer_element(value), 0)
     if callable(item := getattr(value, "tolist", None)):  # numpy
         return infer(item())
+    return 0
+
+
+def _infer_range(value: Any) -> int:
+    """By a bound; 0 without one."""
+    ranges = value if isinstance(value, types.Multirange) else (value,)
+    kind = "multirange" if isinstance(value, types.Multirange) else "range"
+    for part in ranges:
+        bound = part.upper if part.lower is None else part.lower
+        prefix = None if bound is None else _RANGES.get(infer(bound))
+        if prefix is not None:
+            return _OIDS[prefix + kind]
     return 0
 
 
@@ -68,7 +93,7 @@ def _infer_element(values: Any) -> int:
 
 def _flat(values: Any) -> Any:
     for value in values:
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)) and not isinstance(value, types.Multirange):
             yield from _flat(value)
         else:
             yield value

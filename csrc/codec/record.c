@@ -299,6 +299,22 @@ record_by_name(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
     return tuple;
 }
 
+/* Whether an object has the first member as an attribute; -1 with an exception. */
+static int
+record_has_first(const struct codec *self, PyObject *value)
+{
+    if (self->members_count == 0) {
+        return 0;
+    }
+    PyObject *first = PyObject_GetAttr(value, self->members[0].name);
+    Py_XDECREF(first);
+    if (first == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return first == NULL ? -1 : 1;
+}
+
 /* Mappings are what Python's pattern matching takes for them. */
 static PyObject *
 record_values(const struct codec *self, struct codec_ctx *ctx, PyObject *value)
@@ -309,8 +325,12 @@ record_values(const struct codec *self, struct codec_ctx *ctx, PyObject *value)
     if (PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_MAPPING)) {
         return record_by_name(self, ctx, value, true);
     }
-    bool any = self->members_count > 0 && PyObject_HasAttr(value, self->members[0].name);
-    if (!any || PyType_Check(value)) {
+    int found = PyType_Check(value) ? 0 : record_has_first(self, value);
+    if (found < 0) {
+        codec_fail_raised(self, ctx, value, "give a tuple of its members");
+        return NULL;
+    }
+    if (found == 0) {
         return record_fail(self, ctx, value, "give a tuple, a mapping or an object of its members");
     }
     return record_by_name(self, ctx, value, false);

@@ -29,6 +29,7 @@ from codec.checks import (
 )
 from pgasync import _core
 from pgasync.errors import DataError
+from pgasync.infer import infer
 from pgasync.types import Multirange, Range
 
 UTC = dt.timezone.utc
@@ -328,6 +329,31 @@ async def test_ranges_of_a_database(spans: Any) -> None:
 async def test_a_domain_refuses(spans: Any) -> None:
     with pytest.raises(Exception, match="violates check constraint"):
         await spans.fetchval("select $1::small", [Range(1, 500)])
+
+
+@pytest.mark.parametrize(
+    ("value", "pg_type"),
+    [
+        (Range(1, 2), "int8range"),
+        (Range(None, 2.5), "numrange"),
+        (Range(Decimal(1)), "numrange"),
+        (Range(DAY), "daterange"),
+        (Range(NOON), "tsrange"),
+        (Range(NOON.replace(tzinfo=UTC)), "tstzrange"),
+        (Multirange([Range(), Range(1, 2)]), "int8multirange"),
+        ([Range(1, 2)], "int8range[]"),
+        ([[Multirange([Range(1, 2)])]], "int8multirange[]"),
+    ],
+)
+def test_type_of_a_value(value: Any, pg_type: str) -> None:
+    assert infer(value) == OIDS[pg_type]
+
+
+@pytest.mark.parametrize(
+    "value", [Range(), Range(empty=True), Multirange(), Range("a")]
+)
+def test_no_type_of_a_value(value: Any) -> None:
+    assert infer(value) == 0
 
 
 # The classes

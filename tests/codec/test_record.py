@@ -276,6 +276,16 @@ def test_refused(value: Any, words: str) -> None:
     assert words in message
 
 
+def test_an_attribute_that_interrupts() -> None:
+    class Odd:
+        @property
+        def n(self) -> int:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _core.codec_encode(composite(), Odd())
+
+
 def test_a_members_own_error() -> None:
     with pytest.raises(DataError, match=r"^\$1: cannot send b'x' \(bytes\) as int4"):
         _core.codec_encode(composite(), (b"x", "a"))
