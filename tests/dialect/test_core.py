@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import pgasync
 from pgasync import errors
 from pgasync.sqlalchemy.arrays import from_text, to_text
+from pgasync.types import Array
 
 METADATA = sa.MetaData()
 ITEMS = sa.Table(
@@ -351,7 +352,8 @@ MOOD = sa.Enum(Color, name="color")
         (pg.ARRAY(MOOD, as_tuple=True), (Color.red,)),
         (pg.ARRAY(MOOD), []),
         (pg.ARRAY(pg.INET), ["10.0.0.1", "::1"]),
-        (pg.ARRAY(pg.JSONB), [{"a": 1}, [2]]),
+        (pg.ARRAY(pg.JSONB), [{"a": 1}, "x", 2]),
+        (pg.ARRAY(pg.JSONB), Array([{"a": 1}, [2]], (1,))),
         (sa.ARRAY(sa.Boolean), [True, False]),
     ],
     ids=repr,
