@@ -38,7 +38,7 @@ def text_of(value: object) -> str:
         return float.__repr__(value)
     if isinstance(value, bytes):
         return "\\x" + value.hex()
-    if isinstance(value, dt.timedelta):
+    if type(value) is dt.timedelta:  # a subclass may have more to say
         return _interval(value)
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
@@ -63,11 +63,8 @@ def _digits(number: int) -> str:
 
 
 def _interval(delta: dt.timedelta) -> str:
-    months = getattr(delta, "months", 0)
-    days = getattr(delta, "interval_days", delta.days)
-    whole = delta.seconds * 1_000_000 + delta.microseconds
-    microseconds = getattr(delta, "interval_microseconds", whole)
-    return f"{months} months {days} days {microseconds} microseconds"
+    microseconds = delta.seconds * 1_000_000 + delta.microseconds
+    return f"{delta.days} days {microseconds} microseconds"
 
 
 def text_to(kind: str, text: str, zone: dt.tzinfo | None) -> Any:
