@@ -179,7 +179,10 @@ class Connection:
             if not found:
                 self._registry.reset_type_codec(typename, schema=schema)
                 name = typename if schema is None else f"{schema}.{typename}"
-                raise errors.UndefinedObject(f"there is no type {name!r}")
+                raise errors.UndefinedObject(
+                    f"there is no type {name!r}; the catalog's spelling is needed, "
+                    "without quotes"
+                )
             typelink.found(self._core, found)
         typelink.reset()
         typelink.check(schema, typename)

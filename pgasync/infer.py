@@ -4,7 +4,6 @@ server cannot tell from the statement ("could not determine data type")."""
 import array
 import datetime
 import decimal
-import enum
 import ipaddress
 import uuid
 from collections.abc import Mapping
@@ -45,8 +44,6 @@ _PLAIN: tuple[tuple[Any, str], ...] = (
 def infer(value: Any) -> int:
     """The type's OID; 0 where a value does not say. Numbers are wide, so that the next
     value most likely fits too."""
-    if isinstance(value, enum.Enum):
-        value = value.value
     if value is None:
         return _OIDS["text"]
     for classes, name in _PLAIN:

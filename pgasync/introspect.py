@@ -185,7 +185,7 @@ def by_oid(oids: Iterable[int]) -> str:
 
 
 def by_name(schema: str | None, name: str) -> str:
-    """Roots: the type of a name, as it is written in the catalog or as SQL takes it."""
+    """Roots: the type of a name, as it is written in the catalog."""
     typname = _literal(name)
     if schema is not None:
         return (
@@ -194,9 +194,8 @@ def by_name(schema: str | None, name: str) -> str:
             f"and n.nspname = {_literal(schema)}"
         )
     return (
-        "select coalesce((select t.oid from pg_catalog.pg_type t "
-        f"where t.typname = {typname} and pg_catalog.pg_type_is_visible(t.oid)), "
-        f"pg_catalog.to_regtype({typname})::pg_catalog.oid)"
+        "select t.oid from pg_catalog.pg_type t "
+        f"where t.typname = {typname} and pg_catalog.pg_type_is_visible(t.oid)"
     )
 
 

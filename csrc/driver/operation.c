@@ -51,6 +51,7 @@ Operation_clear(struct operation *op)
     Py_CLEAR(op->params);
     Py_CLEAR(op->portal);
     Py_CLEAR(op->hints);
+    Py_CLEAR(op->began);
     Py_CLEAR(op->rows);
     Py_CLEAR(op->postponed);
     Py_CLEAR(op->missing);

@@ -47,7 +47,6 @@ struct operation {
     bool stale;      /* because its statement had become stale */
     bool retried;    /* it has been sent a second time for that */
     bool cancelled;
-    bool began;      /* BEGIN rode in front of it */
     bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try */
     bool looked_up;  /* its types were asked for: what is still unknown is text */
     int indeterminate; /* $n whose type the server cannot tell, or 0 */
@@ -61,6 +60,7 @@ struct operation {
     PyObject *sql;
     struct statement *stmt;
     PyObject *params; /* tuple; for OP_MANY a list of parameter sets */
+    PyObject *began;  /* the BEGIN (str) that rode in front of it, or NULL */
     PyObject *hints;  /* tuple of type OIDs for Parse, 0 where the server decides, or NULL */
     PyObject *portal; /* bytes */
     PyObject *rows;   /* list, or the row or value itself in OP_ROW and OP_VALUE */

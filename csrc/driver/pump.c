@@ -300,7 +300,7 @@ conn_may_retry(const struct connection *conn, const struct operation *op)
 {
     char status = conn->session.transaction_status;
     return !op->abandoned && op->sql != NULL && conn->in_flight == 1
-           && (status == 'I' || (status == 'E' && op->began));
+           && (status == 'I' || (status == 'E' && op->began != NULL));
 }
 
 /* The server cannot tell a parameter's type: it is told, and asked again. */
@@ -313,6 +313,9 @@ conn_retry_inferred(struct connection *conn, struct operation *op)
     stmtcache_drop(&conn->cache, op->stmt, false);
     op->rollback = conn->session.transaction_status == 'E';
     conn->begun = false;
+    if (op->rollback) {
+        Py_XSETREF(conn->begin_due, Py_NewRef(op->began)); /* of the same kind */
+    }
     return conn_went_on(conn, op, conn_encode_again(conn, op));
 }
 

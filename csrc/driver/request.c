@@ -121,6 +121,7 @@ request_put_begin(struct connection *conn, struct operation *op, struct plan *pl
         return 0;
     }
     plan->begin = true;
+    Py_XSETREF(op->began, Py_NewRef(begin));
     return request_put_rider(conn, begin, false);
 }
 
@@ -608,7 +609,6 @@ request_sent(struct connection *conn, struct operation *op, const struct plan *p
     }
     op->rollback = false;
     if (plan->begin) {
-        op->began = true;
         conn->begun = true;
         Py_CLEAR(conn->begin_due);
     }
