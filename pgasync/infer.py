@@ -24,7 +24,6 @@ _RANGES = {
         "timestamptz": "tstz",
     }.items()
 }
-_INT8 = range(-(2**63), 2**63)
 
 # The first that fits; bool is an int, datetime a date.
 _PLAIN: tuple[tuple[Any, str], ...] = (
@@ -50,7 +49,7 @@ def infer(value: Any) -> int:
         if isinstance(value, classes):
             return _OIDS[name]
     if isinstance(value, int):
-        return _OIDS["int8" if value in _INT8 else "numeric"]
+        return _OIDS["int8" if -(2**63) <= value < 2**63 else "numeric"]
     if isinstance(value, datetime.datetime):
         return _OIDS["timestamp" if value.tzinfo is None else "timestamptz"]
     if isinstance(value, datetime.date):
