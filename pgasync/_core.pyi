@@ -17,6 +17,13 @@ MODE_ROW: int  # the first row or None
 MODE_VALUE: int  # the first column of the first row, or None
 MODE_NONE: int  # None
 
+# How rows.compile_maker() wants its target called; see csrc/driver/factory.h.
+ROW_SCALAR: int  # the first column
+ROW_DICT: int  # a copy of the dict `target`, filled
+ROW_STAR: int  # target(value, …)
+ROW_KEYWORDS: int  # target(name=value, …)
+ROW_CALL: int  # target((value, …))
+
 class MultipleStatements(Exception):
     """Raised by execute() when `link.is_script(sql)` says that the text, not yet
     in the statement cache and without parameters, holds several statements."""
@@ -130,11 +137,12 @@ class Connection:
         sql: str | Statement,
         params: object = None,
         mode: int = ...,
-        named_rows: bool = False,
+        row_factory: Any = False,
         /,
     ) -> Operation:
         """One statement, extended protocol, through the statement cache; BEGIN
-        rides in front when a transaction is due. `named_rows`: Row, else tuple."""
+        rides in front when a transaction is due. `row_factory`: False or tuple, True
+        or Row, or what rows.compile_maker() understands."""
     def executemany(
         self, sql: str | Statement, params: Sequence[object], /
     ) -> Operation:
@@ -143,12 +151,12 @@ class Connection:
     def prepare(self, sql: str, /) -> Operation:
         """Result: Statement (the cache's own when it is there)."""
     def open_portal(
-        self, portal: str, sql: str, params: object, rows_max: int, named_rows: bool, /
+        self, portal: str, sql: str, params: object, rows_max: int, row_factory: Any, /
     ) -> Operation:
         """Binds to a named portal and executes it for `rows_max` rows; the portal
         lives to the end of the transaction. MODE_RESULT; .suspended tells."""
     def fetch_portal(
-        self, portal: str, statement: Statement, rows_max: int, named_rows: bool, /
+        self, portal: str, statement: Statement, rows_max: int, row_factory: Any, /
     ) -> Operation: ...
     def close_portal(self, portal: str, /) -> Operation: ...
     def query(self, sql: str, /) -> Operation:

@@ -40,7 +40,7 @@ def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
     `dsn`: a `postgresql://` URI or libpq's `key=value` string. Keywords win over
     it: host, hostaddr, port, user, password, dbname (database), connect_timeout
     (timeout; s, 60), application_name, options, sslmode (ssl), require_auth,
-    server_settings, autocommit, row_factory, command_timeout (s),
+    server_settings, autocommit, row_factory (see pgasync.rows), command_timeout (s),
     cancel_timeout (s), statement_cache_size, max_cached_statement_lifetime (s),
     prepared_statements.
 

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from . import _core, errors
 from . import sql as lexer
@@ -16,9 +16,11 @@ from .cursor import Cursor
 from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
 from .link import Link
 from .registry import Registry
+from .rows import scalar
 from .transaction import Transaction
 
 MultipleStatements = _core.MultipleStatements
+R = TypeVar("R")
 
 
 class Connection:
@@ -26,7 +28,8 @@ class Connection:
 
     Several tasks may use it at once: their statements run in the order in which
     they were sent. `params` is a sequence for `$1, $2 …` or a mapping for `:name`;
-    `timeout` (s) tells the server to stop and raises QueryTimeout.
+    `timeout` (s) tells the server to stop and raises QueryTimeout. `row_factory` says
+    what rows are, in place of the connection's; see pgasync.rows.
     """
 
     Warning = errors.Warning
@@ -44,7 +47,7 @@ class Connection:
         self._core = core
         self._link = link
         self._timeout = link.config.command_timeout
-        self._named = link.config.named_rows
+        self._row_factory = link.config.row_factory
         self._transactions: list[Transaction] = []
         self._left = False  # close() or terminate() was called
         self._notice_listeners: dict[Callable[..., object], None] = {}
@@ -53,17 +56,22 @@ class Connection:
 
     # --------------------------------------------------------------- statements
 
-    def cursor(self) -> Cursor:
+    def cursor(self, *, row_factory: Callable[..., Any] | None = None) -> Cursor:
         """A new PEP 249 cursor."""
         if self.closed:
             self._raise_closed()
-        return Cursor(self)
+        return Cursor(self, row_factory)
 
     async def execute(
-        self, sql: str, params: object = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Callable[..., Any] | None = None,
+        timeout: float | None = None,
     ) -> Cursor:
         """Runs a statement; the cursor returned holds its result."""
-        return await Cursor(self).execute(sql, params, timeout=timeout)
+        return await Cursor(self, row_factory).execute(sql, params, timeout=timeout)
 
     async def executemany(
         self, sql: str, seq_of_params: Iterable[object], *, timeout: float | None = None
@@ -72,32 +80,97 @@ class Connection:
         cursor = Cursor(self)
         return await cursor.executemany(sql, seq_of_params, timeout=timeout)
 
+    @overload
     async def fetch(
-        self, sql: str, params: object = None, *, timeout: float | None = None
-    ) -> list[Any]:
-        """All rows of a statement."""
-        try:
-            if timeout is None and self._timeout is None:
-                operation = self._core.execute(sql, params, MODE_ROWS, self._named)
-                rows: list[Any] = await operation
-                return rows
-            operation = self._core.execute(sql, params, MODE_ROWS, self._named)
-            rows = await self._wait(operation, timeout)
-            return rows
-        except MultipleStatements:
-            return (await self._script(sql, timeout))[-1].rows or []
-
-    async def fetchrow(
-        self, sql: str, params: object = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: None = None,
+        timeout: float | None = None,
+    ) -> list[Any]: ...
+    @overload
+    async def fetch(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: type[dict[str, Any]],
+        timeout: float | None = None,
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    async def fetch(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Callable[..., R],
+        timeout: float | None = None,
+    ) -> list[R]: ...
+    async def fetch(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Any = None,
+        timeout: float | None = None,
     ) -> Any:
-        """The first row of a statement, None when it gives no rows."""
+        """All rows of a statement."""
+        if row_factory is None:
+            row_factory = self._row_factory
         try:
             if timeout is None and self._timeout is None:
-                return await self._core.execute(sql, params, MODE_ROW, self._named)
-            operation = self._core.execute(sql, params, MODE_ROW, self._named)
+                return await self._core.execute(sql, params, MODE_ROWS, row_factory)
+            operation = self._core.execute(sql, params, MODE_ROWS, row_factory)
             return await self._wait(operation, timeout)
         except MultipleStatements:
-            rows = (await self._script(sql, timeout))[-1].rows
+            return await self._script_rows(sql, timeout, row_factory)
+
+    @overload
+    async def fetchrow(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: None = None,
+        timeout: float | None = None,
+    ) -> Any: ...
+    @overload
+    async def fetchrow(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: type[dict[str, Any]],
+        timeout: float | None = None,
+    ) -> dict[str, Any] | None: ...
+    @overload
+    async def fetchrow(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Callable[..., R],
+        timeout: float | None = None,
+    ) -> R | None: ...
+    async def fetchrow(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Any = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """The first row of a statement, None when it gives no rows."""
+        if row_factory is None:
+            row_factory = self._row_factory
+        try:
+            if timeout is None and self._timeout is None:
+                return await self._core.execute(sql, params, MODE_ROW, row_factory)
+            operation = self._core.execute(sql, params, MODE_ROW, row_factory)
+            return await self._wait(operation, timeout)
+        except MultipleStatements:
+            rows = await self._script_rows(sql, timeout, row_factory)
             return rows[0] if rows else None
 
     async def fetchval(
@@ -110,8 +183,8 @@ class Connection:
             operation = self._core.execute(sql, params, MODE_VALUE, False)
             return await self._wait(operation, timeout)
         except MultipleStatements:
-            rows = (await self._script(sql, timeout))[-1].rows
-            return rows[0][0] if rows else None
+            rows = await self._script_rows(sql, timeout, scalar)
+            return rows[0] if rows else None
 
     async def prepare(
         self, sql: str, *, timeout: float | None = None
@@ -187,8 +260,13 @@ class Connection:
         typelink.reset()
         typelink.check(schema, typename)
 
-    def _execute(self, sql: str | _core.Statement, params: object) -> _core.Operation:
-        return self._core.execute(sql, params, MODE_RESULT, self._named)
+    def _execute(
+        self, sql: str | _core.Statement, params: object, row_factory: Any = None
+    ) -> _core.Operation:
+        """`row_factory` None: the connection's."""
+        if row_factory is None:
+            row_factory = self._row_factory
+        return self._core.execute(sql, params, MODE_RESULT, row_factory)
 
     def _executemany(self, sql: str, sets: Iterable[object]) -> _core.Operation:
         if isinstance(sets, (str, bytes, Mapping)):
@@ -214,10 +292,19 @@ class Connection:
         finally:
             timer.cancel()
 
-    async def _script(self, sql: str, timeout: float | None) -> list[_core.Operation]:
+    async def _script_rows(
+        self, sql: str, timeout: float | None, row_factory: Any
+    ) -> list[Any]:
+        """The rows of the last statement of a text."""
+        results = await self._script(sql, timeout, False, row_factory)
+        return results[-1].rows or []
+
+    async def _script(
+        self, sql: str, timeout: float | None, row_factory: Any, last: Any
+    ) -> list[_core.Operation]:
         """Each statement of a text; in autocommit all of them in one transaction.
 
-        `timeout` is for the whole of it.
+        `timeout` is for the whole of it, `last` the row factory of the last one.
         """
         core, own = self._core, False
         timeout = self._timeout if timeout is None else timeout
@@ -227,9 +314,12 @@ class Connection:
             own = True
         try:
             results = []
-            for statement in lexer.split(sql):
+            statements = [*lexer.split(sql)]
+            factories = [row_factory] * (len(statements) - 1) + [last]
+            for statement, factory in zip(statements, factories, strict=True):
                 left = None if deadline is None else deadline - core.loop.time()
-                results.append(await self._wait(self._execute(statement, None), left))
+                operation = self._execute(statement, None, factory)
+                results.append(await self._wait(operation, left))
             if own:
                 await core.commit()
         except BaseException:
@@ -439,45 +529,105 @@ class PreparedStatement:
         return self._statement.description or ()
 
     async def execute(
-        self, params: object = None, *, timeout: float | None = None
+        self,
+        params: object = None,
+        *,
+        row_factory: Callable[..., Any] | None = None,
+        timeout: float | None = None,
     ) -> Cursor:
         """Runs it; the cursor returned holds the result."""
-        cursor = Cursor(self._connection)
-        operation = self._connection._execute(self._statement, params)
+        cursor = Cursor(self._connection, row_factory)
+        operation = self._connection._execute(self._statement, params, row_factory)
         cursor._load(await self._connection._wait(operation, timeout))
         return cursor
 
+    @overload
     async def fetch(
-        self, params: object = None, *, timeout: float | None = None
-    ) -> list[Any]:
+        self,
+        params: object = None,
+        *,
+        row_factory: None = None,
+        timeout: float | None = None,
+    ) -> list[Any]: ...
+    @overload
+    async def fetch(
+        self,
+        params: object = None,
+        *,
+        row_factory: type[dict[str, Any]],
+        timeout: float | None = None,
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    async def fetch(
+        self,
+        params: object = None,
+        *,
+        row_factory: Callable[..., R],
+        timeout: float | None = None,
+    ) -> list[R]: ...
+    async def fetch(
+        self,
+        params: object = None,
+        *,
+        row_factory: Any = None,
+        timeout: float | None = None,
+    ) -> Any:
         """All rows."""
-        rows: list[Any] = await self._run(params, MODE_ROWS, timeout)
-        return rows
+        return await self._run(params, MODE_ROWS, row_factory, timeout)
 
+    @overload
     async def fetchrow(
-        self, params: object = None, *, timeout: float | None = None
+        self,
+        params: object = None,
+        *,
+        row_factory: None = None,
+        timeout: float | None = None,
+    ) -> Any: ...
+    @overload
+    async def fetchrow(
+        self,
+        params: object = None,
+        *,
+        row_factory: type[dict[str, Any]],
+        timeout: float | None = None,
+    ) -> dict[str, Any] | None: ...
+    @overload
+    async def fetchrow(
+        self,
+        params: object = None,
+        *,
+        row_factory: Callable[..., R],
+        timeout: float | None = None,
+    ) -> R | None: ...
+    async def fetchrow(
+        self,
+        params: object = None,
+        *,
+        row_factory: Any = None,
+        timeout: float | None = None,
     ) -> Any:
         """The first row or None."""
-        return await self._run(params, MODE_ROW, timeout)
+        return await self._run(params, MODE_ROW, row_factory, timeout)
 
     async def fetchval(
         self, params: object = None, *, timeout: float | None = None
     ) -> Any:
         """The first column of the first row or None."""
-        return await self._run(params, MODE_VALUE, timeout)
+        return await self._run(params, MODE_VALUE, False, timeout)
 
     async def explain(self, params: object = None, *, analyze: bool = False) -> str:
         """The plan as text. `analyze` runs the statement, with its effects."""
         option = "ANALYZE, " if analyze else ""
         text = f"EXPLAIN ({option}FORMAT TEXT) {self.sql}"
-        rows = await self._connection.fetch(text, params)
-        return "\n".join(row[0] for row in rows)
+        return "\n".join(await self._connection.fetch(text, params, row_factory=scalar))
 
-    async def _run(self, params: object, mode: int, timeout: float | None) -> Any:
+    async def _run(
+        self, params: object, mode: int, row_factory: Any, timeout: float | None
+    ) -> Any:
         connection = self._connection
-        operation = connection._core.execute(
-            self._statement, params, mode, connection._named
-        )
+        if row_factory is None:
+            row_factory = connection._row_factory
+        operation = connection._core.execute(self._statement, params, mode, row_factory)
         return await connection._wait(operation, timeout)
 
 

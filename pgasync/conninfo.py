@@ -144,7 +144,7 @@ class Config:
     sslmode: str = "prefer"
     server_settings: tuple[tuple[str, str], ...] = ()
     autocommit: bool = False
-    named_rows: bool = True
+    row_factory: Any = True  # as the core takes it: True is Row
     command_timeout: float | None = None
     cancel_timeout: float = 5.0
     statement_cache_size: int = 100
@@ -362,7 +362,7 @@ def _build(given: dict[str, Any]) -> Config:
         sslmode=_sslmode(given),
         server_settings=_settings(given.get("server_settings", {}), name),
         autocommit=_flag(given, "autocommit", False),
-        named_rows=_named_rows(given.get("row_factory")),
+        row_factory=_row_factory(given.get("row_factory")),
         command_timeout=_limit(given, "command_timeout", None),
         cancel_timeout=_seconds(given, "cancel_timeout", 5.0),
         statement_cache_size=_cache_size(given),
@@ -549,14 +549,14 @@ def _settings(value: object, name: str | None) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _named_rows(factory: object) -> bool:
-    from ._core import Row
-
-    if factory is None or factory is Row:
+def _row_factory(factory: object) -> Any:
+    if factory is None:
         return True
-    if factory is tuple:
-        return False
-    raise NotSupportedError("row_factory: this version knows None (Row) and tuple only")
+    if callable(factory):
+        return factory
+    raise InterfaceError(
+        f"row_factory is None (for Row), a class or a function, not {factory!r}"
+    )
 
 
 def _types(value: object) -> "Registry | None":

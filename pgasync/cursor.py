@@ -1,6 +1,6 @@
 """PEP 249's cursor, with `await` where the PEP's method may wait."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ class Cursor:
     """Runs statements and hands out their rows, which it holds already.
 
     Made by Connection.cursor() and Connection.execute(). Cursors of one
-    connection are not isolated from each other.
+    connection are not isolated from each other. `row_factory` (settable) says what
+    rows are, None: what the connection's is; see pgasync.rows.
     """
 
     __slots__ = (
@@ -28,12 +29,16 @@ class Cursor:
         "_rows",
         "arraysize",
         "description",
+        "row_factory",
         "rowcount",
         "statusmessage",
     )
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(
+        self, connection: "Connection", row_factory: Callable[..., Any] | None = None
+    ) -> None:
         self._connection = connection
+        self.row_factory = row_factory
         self.arraysize = 1  # rows that fetchmany() gives
         self._closed = False
         self._clear()
@@ -69,25 +74,35 @@ class Cursor:
         return None if self._rows is None else self._position
 
     async def execute(
-        self, sql: str, params: object = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Callable[..., Any] | None = None,
+        timeout: float | None = None,
     ) -> "Cursor":
         """Runs one statement, or a script without parameters (see nextset()).
 
         `params`: a sequence for `$1, $2 …`, a mapping for `:name`. `timeout` in
-        seconds, then QueryTimeout. Returns the cursor itself.
+        seconds, then QueryTimeout. `row_factory` is for this call. Returns the cursor
+        itself.
         """
         self._check_open()
         self._clear()
         connection = self._connection
+        if row_factory is None:
+            row_factory = self.row_factory
         try:
-            operation = connection._execute(sql, params)
+            operation = connection._execute(sql, params, row_factory)
             if timeout is None and connection._timeout is None:
                 await operation
             else:
                 await connection._wait(operation, timeout)
             self._load(operation)
         except _core.MultipleStatements:
-            self._results = await connection._script(sql, timeout)
+            self._results = await connection._script(
+                sql, timeout, row_factory, row_factory
+            )
             self._results.reverse()
             self._load(self._results.pop())
         return self
@@ -106,7 +121,7 @@ class Cursor:
         return self
 
     async def fetchone(self) -> Any:
-        """The next row, None when there is none left."""
+        """The next row, None when there is none left (with rows.scalar also a NULL)."""
         rows = self._fetchable()
         if self._position >= len(rows):
             return None
@@ -165,10 +180,11 @@ class Cursor:
         return self
 
     async def __anext__(self) -> Any:
-        row = await self.fetchone()
-        if row is None:
+        rows = self._fetchable()
+        if self._position >= len(rows):
             raise StopAsyncIteration
-        return row
+        self._position += 1
+        return rows[self._position - 1]
 
     def _check_open(self) -> None:
         if self._closed:

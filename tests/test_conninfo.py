@@ -186,7 +186,6 @@ def test_unknown_keyword(keyword: str, hint: str) -> None:
         {"ssl": "verify-ca"},
         {"ssl": object()},
         {"client_encoding": "LATIN1"},
-        {"row_factory": dict},
         {"require_auth": "gss"},
     ],
 )
@@ -235,6 +234,7 @@ def test_tls_message() -> None:
         {"require_auth": "kerberos"},
         {"database": "a", "dbname": "b"},
         {"timeout": 1, "connect_timeout": 2},
+        {"row_factory": "dict"},
     ],
 )
 def test_bad_values(keywords: dict[str, Any]) -> None:
@@ -252,8 +252,8 @@ def test_values() -> None:
     assert config(cancel_timeout=1).cancel_timeout == 1.0
     assert config(autocommit="on").autocommit is True
     assert config().autocommit is False
-    assert config(row_factory=tuple).named_rows is False
-    assert config().named_rows is True
+    assert config(row_factory=tuple).row_factory is tuple
+    assert config(row_factory=None).row_factory is config().row_factory is True
     assert config("postgresql://h?statement_cache_size=7").statement_cache_size == 7
     assert config(prepared_statements="unnamed").statement_cache_size == 0
     assert config(max_cached_statement_lifetime=3).max_cached_statement_lifetime == 3

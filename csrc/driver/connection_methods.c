@@ -2,6 +2,7 @@
  * the operation, hands it to conn_submit. */
 #include "connection.h"
 #include "errors.h"
+#include "factory.h"
 
 static int
 check_sql(struct connection *conn, PyObject *sql)
@@ -136,7 +137,7 @@ PyObject *
 Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs < 1 || nargs > 4) {
-        return errors_set(PyExc_TypeError, "execute(sql, params, mode, named_rows)");
+        return errors_set(PyExc_TypeError, "execute(sql, params, mode, row_factory)");
     }
     if (conn_enter(conn) < 0) {
         return NULL;
@@ -150,7 +151,10 @@ Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t na
     if (op == NULL) {
         return NULL;
     }
-    op->named_rows = nargs > 3 && args[3] == Py_True;
+    if (nargs > 3 && op_set_row_factory(op, args[3]) < 0) {
+        Py_DECREF(op);
+        return NULL;
+    }
     return submit(conn, op);
 }
 
@@ -251,48 +255,46 @@ portal_name(struct connection *conn, PyObject *name)
 /* Submits `op` (stolen; NULL: an exception is set) for a portal. */
 static PyObject *
 submit_portal(struct connection *conn, struct operation *op, PyObject *portal, unsigned rows_max,
-              bool named_rows)
+              PyObject *row_factory)
 {
     if (op == NULL) {
         return NULL;
     }
     op->portal = portal_name(conn, portal);
-    if (op->portal == NULL) {
+    if (op->portal == NULL || op_set_row_factory(op, row_factory) < 0) {
         Py_DECREF(op);
         return NULL;
     }
     op->rows_max = rows_max;
-    op->named_rows = named_rows;
     return submit(conn, op);
 }
 
 PyObject *
 Connection_open_portal(struct connection *conn, PyObject *args)
 {
-    PyObject *portal, *sql, *params;
+    PyObject *portal, *sql, *params, *row_factory;
     unsigned int rows_max;
-    int named_rows;
-    if (!PyArg_ParseTuple(args, "OOOIp:open_portal", &portal, &sql, &params, &rows_max, &named_rows)
+    if (!PyArg_ParseTuple(args, "OOOIO:open_portal", &portal, &sql, &params, &rows_max,
+                          &row_factory)
         || conn_enter(conn) < 0) {
         return NULL;
     }
     struct operation *op = new_execution(conn, OP_PORTAL_OPEN, OP_RESULT, sql, params);
-    return submit_portal(conn, op, portal, rows_max, named_rows != 0);
+    return submit_portal(conn, op, portal, rows_max, row_factory);
 }
 
 PyObject *
 Connection_fetch_portal(struct connection *conn, PyObject *args)
 {
-    PyObject *portal, *stmt;
+    PyObject *portal, *stmt, *row_factory;
     unsigned int rows_max;
-    int named_rows;
-    if (!PyArg_ParseTuple(args, "OO!Ip:fetch_portal", &portal, conn->st->statement_type, &stmt,
-                          &rows_max, &named_rows)
+    if (!PyArg_ParseTuple(args, "OO!IO:fetch_portal", &portal, conn->st->statement_type, &stmt,
+                          &rows_max, &row_factory)
         || conn_enter(conn) < 0) {
         return NULL;
     }
     struct operation *op = new_operation(conn, OP_PORTAL_FETCH, OP_RESULT, stmt, NULL);
-    return submit_portal(conn, op, portal, rows_max, named_rows != 0);
+    return submit_portal(conn, op, portal, rows_max, row_factory);
 }
 
 PyObject *
@@ -302,7 +304,7 @@ Connection_close_portal(struct connection *conn, PyObject *portal)
         return NULL;
     }
     struct operation *op = op_new(conn->st, conn->loop, OP_PORTAL_CLOSE, OP_RESULT, NULL);
-    return submit_portal(conn, op, portal, 0, false);
+    return submit_portal(conn, op, portal, 0, Py_False);
 }
 
 static PyObject *

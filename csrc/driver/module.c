@@ -3,6 +3,7 @@
 
 #include "connection.h"
 #include "errors.h"
+#include "factory.h"
 #include "rows.h"
 
 #include "../codec/dynamic.h"
@@ -294,6 +295,11 @@ core_add_constants(PyObject *module)
         {"MODE_ROW", OP_ROW},
         {"MODE_VALUE", OP_VALUE},
         {"MODE_NONE", OP_NONE},
+        {"ROW_SCALAR", ROW_SCALAR},
+        {"ROW_DICT", ROW_DICT},
+        {"ROW_STAR", ROW_STAR},
+        {"ROW_KEYWORDS", ROW_KEYWORDS},
+        {"ROW_CALL", ROW_CALL},
         {"ALLOW_NONE", WIRE_ALLOW_NONE},
         {"ALLOW_PASSWORD", WIRE_ALLOW_PASSWORD},
         {"ALLOW_MD5", WIRE_ALLOW_MD5},
@@ -347,7 +353,8 @@ core_exec(PyObject *module)
     X(running_loop)                                                                                \
     X(tuple_getter)                                                                                \
     X(multiple_statements)                                                                         \
-    X(row_types)
+    X(row_types)                                                                                   \
+    X(compile_maker)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)

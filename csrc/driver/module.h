@@ -60,6 +60,7 @@ struct core_state {
     PyObject *multiple_statements;
     PyObject *context_kwnames; /* ("context",) */
     PyObject *row_types;       /* {names: Row subclass} */
+    PyObject *compile_maker;   /* pgasync.rows.compile_maker, once it was needed */
     PyObject *sql_commit;      /* "COMMIT" */
     PyObject *sql_rollback;    /* "ROLLBACK" */
 #define X(name) PyObject *name_##name;

@@ -34,6 +34,8 @@ Operation_traverse(struct operation *op, visitproc visit, void *arg)
     Py_VISIT(op->params);
     Py_VISIT(op->rows);
     Py_VISIT(op->postponed);
+    Py_VISIT(op->row_factory);
+    Py_VISIT(op->maker);
     Py_VISIT(op->error);
     Py_VISIT(op->cancel_message);
     Py_VISIT(op->callback);
@@ -55,6 +57,8 @@ Operation_clear(struct operation *op)
     Py_CLEAR(op->rows);
     Py_CLEAR(op->postponed);
     Py_CLEAR(op->missing);
+    Py_CLEAR(op->row_factory);
+    Py_CLEAR(op->maker);
     Py_CLEAR(op->error);
     Py_CLEAR(op->cancel_message);
     Py_CLEAR(op->callback);
@@ -73,6 +77,24 @@ Operation_dealloc(struct operation *op)
     Py_DECREF(type);
 }
 
+/* A StopIteration out of an await would be its result: it goes under the cover that
+ * generators give it (PEP 479). Steals `error`. */
+static PyObject *
+op_cover_stop(PyObject *error)
+{
+    if (error == NULL || !PyErr_GivenExceptionMatches(error, PyExc_StopIteration)) {
+        return error;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "a function that was called for a row raised StopIteration");
+    PyObject *cover = errors_take();
+    if (cover == NULL) {
+        return error;
+    }
+    PyException_SetCause(cover, error); /* steals */
+    return cover;
+}
+
 void
 op_set_error(struct operation *op, PyObject *error)
 {
@@ -80,7 +102,7 @@ op_set_error(struct operation *op, PyObject *error)
         error = errors_take();
     }
     if (op->error == NULL) {
-        op->error = error;
+        op->error = op_cover_stop(error);
     }
     else {
         Py_XDECREF(error);
@@ -129,8 +151,12 @@ op_raise(struct operation *op)
         PyErr_SetObject(op->st->cancelled_error, op->cancel_message);
     }
     else {
-        /* The traceback grows with each raise: start from a clean one. */
-        PyException_SetTraceback(op->error, Py_None);
+        /* The traceback grows with each raise: start from a clean one, unless it
+         * leads into a function of the program. */
+        if (!op->own_traceback) {
+            PyException_SetTraceback(op->error, Py_None);
+        }
+        op->own_traceback = false;
         PyErr_SetObject((PyObject *)Py_TYPE(op->error), op->error);
     }
 }

@@ -50,7 +50,8 @@ struct operation {
     bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try */
     bool looked_up;  /* its types were asked for: what is still unknown is text */
     int indeterminate; /* $n whose type the server cannot tell, or 0 */
-    bool named_rows;
+    bool named_rows;    /* rows are Row, else tuple, unless there is a row_factory */
+    bool own_traceback; /* the error was raised by code of the program */
     bool suspended;
     char blocking;   /* _asyncio_future_blocking */
     int64_t rowcount;
@@ -67,6 +68,8 @@ struct operation {
     PyObject *postponed; /* list of (index in rows or -1, bytes): rows whose types must be
                             looked up first */
     PyObject *missing;   /* list of the OIDs of those types */
+    PyObject *row_factory; /* what the program gave for its rows, or NULL */
+    PyObject *maker;       /* of rows by that factory, or NULL: see factory.h */
     PyObject *error;     /* exception to raise */
     PyObject *cancel_message;
     PyObject *callback; /* the one waiter */

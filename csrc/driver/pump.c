@@ -2,6 +2,7 @@
  * whoever is to be woken is woken when it has ended. */
 #include "connection.h"
 #include "errors.h"
+#include "factory.h"
 #include "rows.h"
 
 #include "../codec/codec.h"
@@ -43,6 +44,9 @@ op_decode_row(struct connection *conn, struct operation *op, struct wire_reader 
         if (type == NULL) {
             return ROWS_ERROR;
         }
+    }
+    else if (op->maker != NULL) {
+        return op_make_row(op, &ctx, cells);
     }
     if (op->mode == OP_ROW) {
         return op->rows != NULL ? ROWS_OK : rows_decode(op->stmt, &ctx, type, cells, &op->rows);

@@ -3,6 +3,7 @@
  * if nothing had been asked. */
 #include "connection.h"
 #include "errors.h"
+#include "factory.h"
 
 static const wire_slice no_name = {(const uint8_t *)"", 0};
 static const uint8_t no_formats[2] = {0, 0};
@@ -392,9 +393,8 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
     return 0;
 }
 
-/* A statement the server still knows, or NULL: it has to be described first. */
 static void
-request_find_statement(struct connection *conn, struct operation *op)
+request_find_known(struct connection *conn, struct operation *op)
 {
     struct statement *stmt = op->stmt;
     if (stmt != NULL && stmt->prepared && stmt->owner == conn) {
@@ -407,6 +407,26 @@ request_find_statement(struct connection *conn, struct operation *op)
     }
     Py_XINCREF(stmt);
     Py_XSETREF(op->stmt, stmt);
+}
+
+/* A statement the server still knows, or NULL: it has to be described first. So does one
+ * whose columns do not fit the row factory: they may not be what they were. */
+static void
+request_find_statement(struct connection *conn, struct operation *op)
+{
+    request_find_known(conn, op);
+    if (op->stmt == NULL || op_find_maker(op) == 0) {
+        return;
+    }
+    bool unfit = PyErr_ExceptionMatches(conn->st->programming_error);
+    PyErr_Clear(); /* whatever it is, it comes again */
+    if (unfit) {
+        if (op->hints == NULL) {
+            op->hints = Py_XNewRef(op->stmt->hints);
+        }
+        stmtcache_drop(&conn->cache, op->stmt, true);
+        Py_CLEAR(op->stmt);
+    }
 }
 
 int
@@ -483,6 +503,9 @@ request_put_statement(struct connection *conn, struct operation *op, struct plan
     if (resolved < 0) {
         return resolved;
     }
+    if (op_find_maker(op) < 0) {
+        return -1;
+    }
     return request_put_execution(conn, op, plan) < 0 ? -1 : OP_EXECUTING;
 }
 
@@ -521,6 +544,9 @@ request_put_portal(struct connection *conn, struct operation *op, struct plan *p
 {
     wire_slice portal = slice_of_bytes(op->portal);
     if (op->kind == OP_PORTAL_FETCH) {
+        if (op_find_maker(op) < 0) {
+            return -1;
+        }
         wire_put_execute(&conn->out, portal, op->rows_max);
         plan_steps(plan, WIRE_STEP_EXECUTE, 0);
     }

@@ -78,6 +78,7 @@ Statement_traverse(struct statement *stmt, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(stmt));
     Py_VISIT(stmt->codecs);
     Py_VISIT(stmt->row_type);
+    Py_VISIT(stmt->makers);
     return 0;
 }
 
@@ -93,6 +94,7 @@ Statement_dealloc(struct statement *stmt)
     Py_XDECREF(stmt->fields);
     Py_XDECREF(stmt->description);
     Py_XDECREF(stmt->row_type);
+    Py_XDECREF(stmt->makers);
     PyMem_Free(stmt->params);
     PyMem_Free(stmt->param_oids);
     PyMem_Free(stmt->columns);
@@ -134,6 +136,7 @@ stmt_copy(const struct statement *stmt)
     copy->fields = Py_XNewRef(stmt->fields);
     copy->description = Py_XNewRef(stmt->description);
     copy->row_type = (PyTypeObject *)Py_XNewRef((PyObject *)stmt->row_type);
+    copy->makers = Py_XNewRef(stmt->makers);
     return copy;
 }
 
@@ -196,6 +199,7 @@ stmt_set_columns(struct statement *stmt, size_t count, struct wire_reader *field
     PyMem_Free(stmt->columns);
     Py_CLEAR(stmt->description);
     Py_CLEAR(stmt->row_type);
+    Py_CLEAR(stmt->makers);
     stmt->columns_count = 0;
     stmt->columns = PyMem_New(struct column, count + 1);
     if (stmt->columns == NULL) {

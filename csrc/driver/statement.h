@@ -38,6 +38,7 @@ struct statement {
     PyObject *fields; /* tuple of column names */
     PyObject *description; /* PEP 249's, built when first asked for */
     PyTypeObject *row_type; /* Row subclass, made when first needed */
+    PyObject *makers;       /* list of makers of rows (factory.h), or NULL */
     uint8_t *result_formats; /* the tail of Bind */
     size_t result_formats_len;
     double prepared_at; /* monotonic seconds */

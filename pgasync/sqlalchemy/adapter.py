@@ -78,7 +78,8 @@ class Cursor:
             sent = self._core.execute(operation, parameters or None, MODE_RESULT, False)
             result = await_only(sent if wait is None else wait(sent))
         except MultipleStatements:
-            results = await_only(adapted._connection._script(operation, None))
+            script = adapted._connection._script(operation, None, False, False)
+            results = await_only(script)
             for result in results:
                 adapted._notice_ddl(result)
         else:
