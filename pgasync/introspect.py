@@ -123,7 +123,6 @@ class Catalog:
 
     def __init__(self) -> None:
         self.types: dict[int, TypeInfo] = {}
-        self.generation = 0  # counts changes
         self._lock = threading.Lock()
 
     def add(self, found: Iterable[TypeInfo]) -> None:
@@ -134,17 +133,22 @@ class Catalog:
             self.types = types
 
     def forget(self, oids: Iterable[int] | None = None) -> None:
-        """Drops some types and all that are made of them, or everything."""
+        """Drops some types, all that they are made of and all that are made of them;
+        or everything."""
         with self._lock:
-            self.generation += 1
             gone = set(self.types if oids is None else oids)
+            todo = [*gone]
+            while todo:  # what they are made of
+                info = self.types.get(todo.pop())
+                todo += [] if info is None else {*info.parts()} - gone
+                gone.update(todo)
             count = -1
-            while len(gone) != count:
+            while len(gone) != count:  # what is made of any of these
                 count = len(gone)
                 gone.update(
                     info.oid
                     for info in self.types.values()
-                    if not gone.isdisjoint(info.parts())
+                    if not gone.isdisjoint({*info.parts()} - {0})
                 )
             self.types = {o: i for o, i in self.types.items() if o not in gone}
 

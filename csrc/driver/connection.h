@@ -147,8 +147,11 @@ int conn_encode_again(struct connection *conn, struct operation *op);
 int conn_refresh_statement(struct connection *conn, struct operation *op);
 
 /* Puts the operation at the head of `sent`, of which nothing is in flight any more, back
- * in front of those to be sent, and has the types that its statement needs looked up.
- * On failure it ends with an error. */
+ * in front of those to be sent. */
+void conn_defer(struct connection *conn, struct operation *op);
+
+/* The same, and has the types that its statement needs looked up. On failure it ends
+ * with an error. */
 void conn_park(struct connection *conn, struct operation *op);
 
 /* After "could not determine data type of parameter $n": gives the operation a type for

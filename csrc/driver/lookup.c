@@ -5,6 +5,9 @@
 #include "connection.h"
 #include "errors.h"
 
+/* Of the missing types of many rows so many are asked for at once. */
+#define LOOKUP_OIDS_MAX 1000
+
 const struct codec *
 conn_find_codec(struct codec_ctx *ctx, uint32_t oid)
 {
@@ -65,8 +68,9 @@ conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *s
 
 /* Rows that could not be read */
 
-int
-conn_postpone_row(struct connection *conn, struct operation *op, struct wire_reader cells)
+/* Keeps (index, bytes) for later, with the OIDs that were missing. -1 with an exception. */
+static int
+lookup_postpone(struct connection *conn, struct operation *op, PyObject *item)
 {
     PyObject *oids = conn_take_missing(conn);
     if (oids == NULL) {
@@ -74,24 +78,26 @@ conn_postpone_row(struct connection *conn, struct operation *op, struct wire_rea
     }
     if (op->postponed == NULL) {
         op->postponed = PyList_New(0);
-        op->missing = oids;
+        Py_XSETREF(op->missing, Py_NewRef(oids));
     }
-    else {
-        int failed = PyList_SetSlice(op->missing, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, oids);
+    else if (PyList_GET_SIZE(op->missing) < LOOKUP_OIDS_MAX
+             && PyList_SetSlice(op->missing, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, oids) < 0) {
         Py_DECREF(oids);
-        if (failed < 0) {
-            return -1;
-        }
+        return -1;
     }
+    Py_DECREF(oids);
+    return op->postponed == NULL ? -1 : PyList_Append(op->postponed, item);
+}
+
+int
+conn_postpone_row(struct connection *conn, struct operation *op, struct wire_reader cells)
+{
     bool listed = op->rows != NULL;
     size_t left = wire_reader_left(&cells);
     wire_slice bytes = wire_read_bytes(&cells, left);
-    PyObject *item =
-        op->postponed == NULL
-            ? NULL
-            : Py_BuildValue("(ny#)", listed ? PyList_GET_SIZE(op->rows) : (Py_ssize_t)-1,
-                            (const char *)bytes.ptr, (Py_ssize_t)bytes.len);
-    int failed = item == NULL || PyList_Append(op->postponed, item) < 0
+    PyObject *item = Py_BuildValue("(ny#)", listed ? PyList_GET_SIZE(op->rows) : (Py_ssize_t)-1,
+                                   (const char *)bytes.ptr, (Py_ssize_t)bytes.len);
+    int failed = item == NULL || lookup_postpone(conn, op, item) < 0
                  || (listed && PyList_Append(op->rows, Py_None) < 0);
     Py_XDECREF(item);
     return failed ? -1 : 0;
@@ -124,19 +130,27 @@ lookup_decode_row(struct connection *conn, struct operation *op, PyObject *item)
     return status == ROWS_OK ? 0 : -1;
 }
 
+/* Decodes the postponed rows; those that turn out to hold yet other types are
+ * postponed again, as often as containers may be nested. */
 static void
 lookup_decode_rows(struct connection *conn, struct operation *op)
 {
     PyObject *postponed = op->postponed;
     op->postponed = NULL;
-    Py_CLEAR(op->missing);
+    op->lookups += 1;
     int failed = conn_refresh_statement(conn, op);
     for (Py_ssize_t i = 0; failed == 0 && i < PyList_GET_SIZE(postponed); i++) {
-        failed = op->done ? -1 : lookup_decode_row(conn, op, PyList_GET_ITEM(postponed, i));
+        PyObject *item = PyList_GET_ITEM(postponed, i);
+        failed = op->done ? -1 : lookup_decode_row(conn, op, item);
+        if (failed < 0 && PyList_GET_SIZE(conn->missing) > 0 && op->lookups < WIRE_NESTING_MAX) {
+            PyErr_Clear();
+            failed = lookup_postpone(conn, op, item);
+        }
     }
     Py_DECREF(postponed);
-    if (PyErr_Occurred()) {
-        PyObject *error = errors_take();
+    if (failed < 0) {
+        Py_CLEAR(op->postponed);
+        PyObject *error = PyErr_Occurred() ? errors_take() : NULL;
         if (op->done) {
             Py_XDECREF(error);
         }
@@ -152,26 +166,25 @@ lookup_decode_rows(struct connection *conn, struct operation *op)
 bool
 conn_await_types(struct connection *conn, struct operation *op)
 {
-    if (op->abandoned || op->error != NULL) {
-        return false;
+    while (op->postponed != NULL && !op->abandoned && op->error == NULL) {
+        PyObject *sql;
+        int status = conn_ask_types(conn, op->missing, &sql);
+        if (status == 0 && sql != NULL && conn->lookup == NULL) {
+            status = conn_lookup_start(conn, op, sql);
+            Py_DECREF(sql);
+            if (status == 0) {
+                return true;
+            }
+        }
+        else if (status == 0) {
+            Py_XDECREF(sql);
+            lookup_decode_rows(conn, op);
+        }
+        if (status < 0) {
+            op_set_error(op, errors_take());
+        }
     }
-    PyObject *sql;
-    if (conn_ask_types(conn, op->missing, &sql) < 0) {
-        op_set_error(op, errors_take());
-        return false;
-    }
-    if (sql == NULL || conn->lookup != NULL) {
-        Py_XDECREF(sql);
-        lookup_decode_rows(conn, op);
-        return false;
-    }
-    int started = conn_lookup_start(conn, op, sql);
-    Py_DECREF(sql);
-    if (started < 0) {
-        op_set_error(op, errors_take());
-        return false;
-    }
-    return true;
+    return false;
 }
 
 /* The end of a lookup */
@@ -189,6 +202,9 @@ lookup_resume(struct connection *conn, struct operation *waiter, PyObject *error
     }
     else if (ran) {
         lookup_decode_rows(conn, waiter);
+        if (conn_await_types(conn, waiter)) {
+            return;
+        }
     }
     if (ran || error != NULL) {
         conn_finish(conn, waiter);

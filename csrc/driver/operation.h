@@ -49,6 +49,7 @@ struct operation {
     bool cancelled;
     bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try */
     bool looked_up;  /* its types were asked for: what is still unknown is text */
+    unsigned lookups; /* how often its rows have been decoded again */
     int indeterminate; /* $n whose type the server cannot tell, or 0 */
     bool named_rows;    /* rows are Row, else tuple, unless there is a row_factory */
     bool own_traceback; /* the error was raised by code of the program */

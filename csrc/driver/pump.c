@@ -344,6 +344,10 @@ conn_described(struct connection *conn, struct operation *op)
     if (op->kind == OP_PREPARE || op->abandoned) {
         return false;
     }
+    if (conn->sent.tail != op) {
+        conn_defer(conn, op); /* behind the lookup that was sent meanwhile */
+        return true;
+    }
     return conn_went_on(conn, op, conn_encode_execution(conn, op));
 }
 

@@ -748,13 +748,19 @@ request_look_up(struct connection *conn, struct operation *op)
 }
 
 void
-conn_park(struct connection *conn, struct operation *op)
+conn_defer(struct connection *conn, struct operation *op)
 {
     assert(conn->sent.head == op);
     op_queue_pop(&conn->sent);
     conn->in_flight -= 1;
     op->phase = OP_DEFERRED;
     op_queue_push_front(&conn->deferred, op);
+}
+
+void
+conn_park(struct connection *conn, struct operation *op)
+{
+    conn_defer(conn, op);
     if (request_look_up(conn, op) < 0) {
         op_set_error(op, errors_take());
         op_queue_pop(&conn->deferred);

@@ -243,7 +243,7 @@ class TestChanges:
         assert await conn.fetchval("select 'sad'::mood") == "sad"
 
 
-def test_forgetting_takes_what_is_made_of_it() -> None:
+def test_forgetting_takes_what_hangs_together() -> None:
     def info(oid: int, name: str, **parts: Any) -> introspect.TypeInfo:
         nothing = dict.fromkeys(("elem", "base", "array", "subtype", "range"), 0)
         given = {"kind": "b", "send": "", "visible": True, "members": (), "labels": ()}
@@ -261,9 +261,100 @@ def test_forgetting_takes_what_is_made_of_it() -> None:
             info(5, "other"),
         ]
     )
-    catalog.forget([2])
-    assert sorted(catalog.types) == [1, 5]
     assert catalog.find("s", "mood") is not None
     assert catalog.find("t", "mood") is None
+    catalog.forget([3])  # mood and its array, which it is made of, and the pair
+    assert sorted(catalog.types) == [5]
     catalog.forget()
     assert not catalog.types
+
+
+class TestRecords:
+    """Anonymous records bring the types of their members along with each value."""
+
+    @pytest.mark.parametrize("how", ["fetch", "fetchrow", "fetchval", "execute"])
+    async def test_members_are_looked_up(
+        self, open_in: Callable[..., Any], how: str
+    ) -> None:
+        conn = await open_in()
+        record = "row(n, 'sad'::mood, array['happy'::mood])"
+        sql = f"select {record} from generate_series(1, 3) n"
+        values = {
+            "fetch": [((n, "sad", ["happy"]),) for n in (1, 2, 3)],
+            "execute": [((n, "sad", ["happy"]),) for n in (1, 2, 3)],
+            "fetchrow": ((1, "sad", ["happy"]),),
+            "fetchval": (1, "sad", ["happy"]),
+        }
+        for _ in range(2):
+            got = await getattr(conn, how)(sql)
+            if how == "execute":
+                got = await got.fetchall()
+            assert got == values[how]
+
+    async def test_some_rows_only(self, open_in: Callable[..., Any]) -> None:
+        conn = await open_in()
+        rows = await conn.fetch(
+            "select case n when 2 then row('sad'::mood) when 3 then row(5::positive) "
+            "else row(n) end from generate_series(1, 4) n"
+        )
+        assert [row[0] for row in rows] == [(1,), ("sad",), (5,), (4,)]
+
+    async def test_types_inside_of_types(self, open_in: Callable[..., Any]) -> None:
+        conn = await open_in()
+        value = await conn.fetchval(
+            "select array[row(row('sad'::mood), array[row(7::positive)])]"
+        )
+        assert value == [(("sad",), [(7,)])]
+
+    async def test_pipelined(self, open_in: Callable[..., Any]) -> None:
+        conn = await open_in()
+        await conn.fetchval("select 1")
+        for _ in range(20):
+            conn._link.typelink.catalog.forget()
+            conn._link.typelink.reset()
+            results = await asyncio.gather(
+                conn.fetchval("select row('sad'::mood)"),
+                conn.fetchval("select 1"),
+                conn.fetchval("select row(5::positive)"),
+                *(conn.fetchval(f"select $1::int, {n}", [n]) for n in range(5)),
+            )
+            assert results == [("sad",), 1, (5,), *range(5)]
+            await conn.execute("deallocate all")
+
+    @pytest.mark.parametrize("delay", [0, 0.0005, 0.001, 0.002])
+    async def test_cancelled(self, open_in: Callable[..., Any], delay: float) -> None:
+        conn = await open_in()
+        for turn in range(10):
+            conn._link.typelink.catalog.forget()
+            conn._link.typelink.reset()
+            task = asyncio.ensure_future(conn.fetch("select row('sad'::mood)"))
+            await asyncio.sleep(delay)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+                raise asyncio.CancelledError  # it was faster
+            assert await conn.fetchval("select $1::int", [turn]) == turn
+        assert conn._core.pending == 0
+
+    async def test_in_a_portal(self, open_in: Callable[..., Any]) -> None:
+        conn = await open_in(autocommit=False)
+        core = conn._core
+        sql = "select row('sad'::mood, n) from generate_series(1, 5) n"
+        opened = await core.open_portal("p", sql, None, 2, False)
+        assert opened.rows == [(("sad", 1),), (("sad", 2),)]
+        more = await core.fetch_portal("p", opened.statement, 10, False)
+        assert more.rows == [(("sad", n),) for n in (3, 4, 5)]
+        await conn.rollback()
+
+    async def test_lost_meanwhile(self, open_in: Callable[..., Any]) -> None:
+        conn = await open_in()
+        original = introspect.query
+        try:
+            introspect.query = lambda *args: "select pg_sleep(60)"  # type: ignore[assignment]
+            task = asyncio.ensure_future(conn.fetch("select row('sad'::mood)"))
+            await asyncio.sleep(0.1)
+            conn.terminate()
+            with pytest.raises(pgasync.InterfaceError):
+                await task
+        finally:
+            introspect.query = original
