@@ -189,7 +189,10 @@ conn_abandon(struct operation *op, PyObject *error)
         Py_DECREF(conn);
         return;
     }
-    if (op->phase == OP_DEFERRED && op->kind != OP_STARTUP) {
+    if (op->phase == OP_DEFERRED && op == conn->encoding) {
+        /* By code that its own encoding runs: conn_encode finds it done. */
+    }
+    else if (op->phase == OP_DEFERRED && op->kind != OP_STARTUP) {
         op_queue_remove(&conn->deferred, op);
         Py_CLEAR(op->conn);
         Py_DECREF(op);

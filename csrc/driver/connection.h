@@ -51,6 +51,8 @@ struct connection {
     size_t abandoned;         /* of those, given up */
     struct operation *lookup; /* a question about types that is in flight, borrowed */
     struct operation *waiter; /* the operation that it is for; owned */
+    struct operation *encoding; /* whose codecs may be running Python now, borrowed: nothing
+                                   else may be encoded */
     PyObject *lookup_sql;     /* the question that an operation turned out to need, or NULL */
     PyObject *missing;        /* list of the OIDs that a decoder found no codec for */
     struct stmtcache cache;
@@ -65,7 +67,6 @@ struct connection {
     bool closed;      /* nothing may be asked of it any more */
     bool writer_on;
     bool pumping;
-    bool encoding;    /* a codec may be running Python: nothing else may be encoded */
     bool cancelling;  /* CancelRequests are out: nothing new is sent */
     bool autocommit;
     bool begun;       /* a transaction is open, or its BEGIN is under way */

@@ -327,9 +327,12 @@ conn_retry_inferred(struct connection *conn, struct operation *op)
 static bool
 conn_described(struct connection *conn, struct operation *op)
 {
-    struct statement *stmt = op->stmt;
     if (conn_retry_inferred(conn, op)) {
         return true;
+    }
+    struct statement *stmt = op->stmt;
+    if (stmt == NULL) {
+        return false; /* a second try that could not be encoded */
     }
     if (op->failed || (op->error != NULL && !op->abandoned)) {
         stmtcache_drop(&conn->cache, stmt, true);
@@ -389,6 +392,9 @@ conn_on_ready(struct connection *conn, struct operation *op)
     }
     if (op->stale && conn_retry_stale(conn, op)) {
         return;
+    }
+    if (conn->closed) {
+        return; /* by code that the encoding ran; conn_fail has ended all operations */
     }
     if (op->kind == OP_STARTUP) {
         conn->started = true;

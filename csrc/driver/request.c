@@ -666,7 +666,7 @@ conn_encode(struct connection *conn, struct operation *op)
 {
     struct plan plan = {0};
     size_t mark = wire_buffer_mark(&conn->out);
-    conn->encoding = true;
+    conn->encoding = op;
     int phase = 0;
     if (op->phase == OP_DEFERRED && op_runs_statement(op->kind)) {
         request_find_statement(conn, op); /* may find it too old, and have it closed */
@@ -679,10 +679,11 @@ conn_encode(struct connection *conn, struct operation *op)
     if (phase > OP_DEFERRED && !plan.simple) {
         wire_put_sync(&conn->out);
     }
-    conn->encoding = false;
-    if (phase > OP_DEFERRED && conn->closed) {
-        /* A codec ran Python that closed the connection. */
-        PyErr_SetString(conn->st->interface_error, "the connection is closed");
+    conn->encoding = NULL;
+    if ((phase > OP_DEFERRED || phase == REQUEST_WAITS) && (conn->closed || op->done)) {
+        /* A codec or a row factory ran Python that closed it, or gave this up. */
+        PyErr_SetString(conn->st->interface_error,
+                        conn->closed ? "the connection is closed" : "the request was given up");
         phase = -1;
     }
     if (phase > OP_DEFERRED
@@ -725,7 +726,7 @@ static bool
 conn_can_send(const struct connection *conn)
 {
     const struct operation *tail = conn->sent.tail;
-    return conn->started && !conn->closed && !conn->cancelling && !conn->encoding
+    return conn->started && !conn->closed && !conn->cancelling && conn->encoding == NULL
            && conn->lookup == NULL && (tail == NULL || tail->phase != OP_DESCRIBING);
 }
 

@@ -624,18 +624,96 @@ async def test_factory_closes(connect: Callable[..., Any], method: str) -> None:
     assert (len(made), conn.closed) == (1, True)
 
 
-async def test_look_closes(connect: Callable[..., Any]) -> None:
+class Looked(Counted):
+    """Runs a function when it is looked at."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        super().__init__()
+        self.function = function
+
+    @property
+    def __signature__(self) -> Any:
+        self.function()
+        return super().__signature__
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("ahead", [0, 2])
+async def test_look_closes(
+    connect: Callable[..., Any], known: bool, ahead: int
+) -> None:
+    """Whether the statement is new or known, sent at once or in its turn."""
     conn = await connect(autocommit=True)
+    if known:
+        await conn.fetch(SQL)
+    others = [asyncio.ensure_future(conn.fetchval(f"select {n}")) for n in range(ahead)]
+    await asyncio.sleep(0)
+    factory = Looked(conn.terminate)
+    with pytest.raises(pgasync.Error):
+        await conn.fetch(SQL, row_factory=factory)
+    await asyncio.gather(*others, return_exceptions=True)
+    assert (factory.looked, conn.closed) == (1, True)
 
-    class Closing(Counted):
-        @property
-        def __signature__(self) -> Any:
-            conn.terminate()
-            raise LookupError
 
-    with pytest.raises((LookupError, pgasync.Error)):
-        await conn.fetch(SQL, row_factory=Closing())
-    assert conn.closed
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("ahead", [0, 2])
+async def test_look_cancels(conn: Any, known: bool, ahead: int) -> None:
+    if known:
+        await conn.fetch(SQL)
+    others = [asyncio.ensure_future(conn.fetchval(f"select {n}")) for n in range(ahead)]
+    factory = Looked(lambda: task.cancel())
+    task = asyncio.ensure_future(conn.fetch(SQL, row_factory=factory))
+    later = asyncio.ensure_future(conn.fetchval("select 5"))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.gather(*others, later) == [*range(ahead), 5]
+    same(await conn.fetch(SQL, row_factory=Data), "dataclass")
+    assert factory.looked == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_look_starts_others(conn: Any, known: bool) -> None:
+    if known:
+        await conn.fetch(SQL)
+    tasks: list[Any] = []
+    started: list[Any] = []
+
+    def start() -> None:
+        started.append(conn._core.execute("select 6", None, 3))
+        tasks.append(asyncio.ensure_future(conn.fetchval("select 7")))
+
+    same(await conn.fetch(SQL, row_factory=Looked(start)), "dataclass")
+    assert [await started[0], await tasks[0]] == [6, 7]
+
+
+@pytest.mark.parametrize("do", ["close", "cancel"])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("ahead", [0, 2])
+async def test_encoder(
+    connect: Callable[..., Any], do: str, known: bool, ahead: int
+) -> None:
+    """The same of a codec: it, too, runs while a request is encoded."""
+    conn = await connect(autocommit=True)
+    done: list[str] = []
+
+    def dumps(value: Any) -> str:
+        if "now" in value:
+            done.append(do)
+            conn.terminate() if do == "close" else task.cancel()
+        return "1"
+
+    conn._core.configure({"json_dumps": dumps})
+    sql = "select $1::jsonb"
+    if known:
+        await conn.fetch(sql, [{}])
+    others = [asyncio.ensure_future(conn.fetchval(f"select {n}")) for n in range(ahead)]
+    task = asyncio.ensure_future(conn.fetch(sql, [{"now": 1}]))
+    with pytest.raises((pgasync.Error, asyncio.CancelledError)):
+        await task
+    await asyncio.gather(*others, return_exceptions=True)
+    assert (done, conn.closed) == ([do], do == "close")
+    if do == "cancel":
+        assert await conn.fetchval(sql, [{}]) == 1
 
 
 @pytest.mark.parametrize("method", ["fetch", "fetchrow", "execute"])
