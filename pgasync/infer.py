@@ -25,6 +25,18 @@ _RANGES = {
     }.items()
 }
 
+# Tuples that are one value.
+_SHAPES = {
+    types.Point: "point",
+    types.Line: "line",
+    types.LineSegment: "lseg",
+    types.Box: "box",
+    types.Circle: "circle",
+    types.Path: "path",
+    types.Polygon: "polygon",
+}
+_WHOLE = (types.Multirange, *_SHAPES)
+
 # The first that fits; bool is an int, datetime a date.
 _PLAIN: tuple[tuple[Any, str], ...] = (
     (bool, "bool"),
@@ -37,6 +49,7 @@ _PLAIN: tuple[tuple[Any, str], ...] = (
     ((ipaddress.IPv4Address, ipaddress.IPv6Address), "inet"),
     ((ipaddress.IPv4Network, ipaddress.IPv6Network), "cidr"),
     ((Mapping, types.Json), "jsonb"),
+    *_SHAPES.items(),
 )
 
 
@@ -89,7 +102,7 @@ def _infer_element(values: Any) -> int:
 
 def _flat(values: Any) -> Any:
     for value in values:
-        if isinstance(value, (list, tuple)) and not isinstance(value, types.Multirange):
+        if isinstance(value, (list, tuple)) and not isinstance(value, _WHOLE):
             yield from _flat(value)
         else:
             yield value

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from . import shapes
+
 __all__ = ["text_of", "text_to"]
 
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -54,6 +56,16 @@ _SPELT_BY_STR = (
     ipaddress.IPv6Address,
     ipaddress.IPv4Network,
     ipaddress.IPv6Network,
+    shapes.Point,
+    shapes.Line,
+    shapes.LineSegment,
+    shapes.Box,
+    shapes.Circle,
+    shapes.Path,
+    shapes.Polygon,
+    shapes.Cube,
+    shapes.Vector,
+    shapes.SparseVector,
 )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 import pgasync
 
 from .adapter import DBAPI, Connection
-from .types import COLSPECS
+from .types import COLSPECS, with_text
 
 ISOLATION_LEVELS = (
     "AUTOCOMMIT",
@@ -61,6 +61,13 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
         **PGDialect.colspecs,
         **COLSPECS,
     }
+
+    def type_descriptor(self, typeobj: Any) -> Any:
+        base: Any = type(typeobj)
+        if base.__module__.startswith("pgvector."):
+            return typeobj.adapt(with_text(base))
+        described: Any = super().type_descriptor
+        return described(typeobj)
 
     @classmethod
     def import_dbapi(cls) -> Any:

@@ -6,6 +6,7 @@ have no processor in Python.
 """
 
 import datetime
+import functools
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.dialects.postgresql import (
     BYTEA,
     CITEXT,
     ENUM,
+    HSTORE,
     INTERVAL,
     JSON,
     JSONB,
@@ -28,6 +30,7 @@ from sqlalchemy.dialects.postgresql.pg_catalog import INT2VECTOR, OIDVECTOR
 from sqlalchemy.engine import processors
 
 from .. import _core
+from ..types import SparseVector, Vector
 from .arrays import from_text, to_text
 
 Processor = Callable[[Any], Any]
@@ -249,6 +252,35 @@ class PgJsonb(_DecodedJson, JSONB):
     pass
 
 
+class PgHStore(HSTORE):
+    """The driver makes dicts, but text in containers that travel as text."""
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Processor:
+        parse: Any = super().result_processor(dialect, coltype)
+
+        def process(value: Any) -> Any:
+            return parse(value) if isinstance(value, str) else value
+
+        return process
+
+
+@functools.lru_cache(maxsize=64)
+def with_text(base: Any) -> Any:
+    """A subclass of a type of pgvector's own SQLAlchemy package, whose processors know
+    a vector's text, not what this driver makes of it."""
+
+    def result_processor(self: Any, dialect: Any, coltype: Any) -> Processor | None:
+        read = base.result_processor(self, dialect, coltype)
+
+        def process(value: Any) -> Any:
+            is_ours = isinstance(value, (Vector, SparseVector))
+            return read(str(value) if is_ours else value)
+
+        return None if read is None else process
+
+    return type(base.__name__, (base,), {"result_processor": result_processor})
+
+
 class PgJsonIndex(types.JSON.JSONIndexType):
     pass
 
@@ -282,6 +314,7 @@ COLSPECS: dict[Any, Any] = {
     REGCONFIG: PgRegConfig,
     REGCLASS: PgRegClass,
     OID: PgOid,
+    HSTORE: PgHStore,
     INT2VECTOR: PgInt2Vector,
     OIDVECTOR: PgOidVector,
     types.Time: PgTime,

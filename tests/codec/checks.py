@@ -101,7 +101,7 @@ async def with_extension(conn: Any, name: str) -> None:
     sql = "select 1 from pg_extension where extname = $1"
     if await conn.fetchval(sql, [name]) is None:
         try:
-            await conn.execute(f"create extension {name}")
+            await conn.execute(f"create extension {name} schema public")
         except Error as error:
             if error.sqlstate != "0A000":
                 raise

@@ -273,7 +273,6 @@ SHAPE = "same length and depth"
         ("int2vector", ["1"], "'1'", "list of int"),
         ("int2vector", {1}, "{1}", "list of int"),
         ("int2vector", 5, "5", "list of int"),
-        ("point[]", ["(1,2)", (1, 2)], "(1, 2)", "give a str"),
         ("record[]", [(1,)], "(1,)", "composite type"),
         ("text[]", ["a\0"], "'a\\x00'", "NUL"),
     ],

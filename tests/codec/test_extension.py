@@ -295,6 +295,14 @@ def test_cube_class() -> None:
     assert encode("cube", ((1,), (1,))) == encode("cube", (1,))
 
 
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case[0] == "cube"], ids=names
+)
+async def test_str_of_a_cube_is_the_text_form(conn: Any, case: Case) -> None:
+    await extended(conn, "cube")
+    await assert_sent_as(conn, ("cube", str(case[1]), case[2]))
+
+
 async def test_too_many_dimensions(conn: Any) -> None:
     await extended(conn, "cube")
     with pytest.raises(Error) as caught:

@@ -24,6 +24,7 @@ from codec.checks import (
     encode,
     names,
 )
+from pgasync.errors import DataError
 from pgasync.types import Box, Circle, Line, LineSegment, Path, Point, Polygon
 
 INF = float("inf")
@@ -296,3 +297,34 @@ def test_a_path_whose_closed_fails() -> None:
             raise RuntimeError("closed")
 
     assert_refused("path", Odd(TRIANGLE), "give a Path")
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+async def test_str_is_the_text_form(conn: Any, case: Case) -> None:
+    await assert_sent_as(conn, (case[0], str(case[1]), case[2]))
+
+
+async def test_beside_what_travels_as_text(conn: Any) -> None:
+    await conn.execute(
+        "create type pg_temp.placed as (at point, area polygon, who aclitem)"
+    )
+    who = "postgres=r/postgres"
+    sql = "select $1::pg_temp.placed::text"
+    got = await conn.fetchval(sql, [((1, 2.5), TRIANGLE, who)])
+    literal = f"row('(1,2.5)'::point, '{Polygon(TRIANGLE)}'::polygon, '{who}'::aclitem)"
+    assert got == await conn.fetchval(f"select {literal}::pg_temp.placed::text")
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+async def test_where_the_server_cannot_tell_the_type(conn: Any, case: Case) -> None:
+    pg_type, value, _ = case
+    assert await conn.fetchval("select pg_typeof($1)::text", [value]) == pg_type
+    array = await conn.fetchval("select pg_typeof($1)::text", [[value, None]])
+    assert array == f"{pg_type}[]"
+
+
+async def test_a_wrong_value_leaves_the_connection_in_order(conn: Any) -> None:
+    for pg_type in ("point", "line", "lseg", "box", "circle", "path", "polygon"):
+        with pytest.raises(DataError, match=f"as {pg_type}: give a"):
+            await conn.fetchval(f"select $1::{pg_type}", [object()])
+        assert await conn.fetchval("select 1") == 1

@@ -241,10 +241,17 @@ def test_nothing_is_leaked() -> None:
 
 
 def test_a_neighbour_that_has_no_text_form() -> None:
+    hstore = _core.Codec("hstore", 90_020, "hstore")
+    array = _core.Codec("array", 90_021, "hstore[]", hstore)
     with pytest.raises(
-        DataError, match=r"cannot send \(1, 2\) .* as point: .*give a str"
+        DataError, match=r"cannot send \{'a': 'b'\} .* as hstore: .*give a str"
     ):
-        _core.codec_encode(OIDS["point[]"], ["(1,2)", (1, 2)])
+        _core.codec_encode(array, ["a=>b", {"a": "b"}])
+
+
+def test_a_point_beside_text() -> None:
+    form, data = _core.codec_encode(OIDS["point[]"], ["(1,2)", (1, 2)])
+    assert (form, data) == (0, b'{"(1,2)","(1.0,2.0)"}')
 
 
 def test_json_beside_text() -> None:

@@ -395,3 +395,9 @@ def test_sparse_vector_class() -> None:
         SparseVector(5, [0], [])
     with pytest.raises(TypeError):
         hash(got)
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+async def test_str_is_the_text_form(conn: Any, case: Case) -> None:
+    await with_extension(conn, "vector")
+    await assert_sent_as(conn, (case[0], str(case[1]), case[2]))
