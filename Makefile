@@ -1,7 +1,7 @@
 # make demo         load and query the IANA time zone tables on a PostgreSQL of its own
 # make test         the whole suite, on servers it starts itself
 # make test-asan    the Python suite on a core built with ASan and UBSan
-# make fuzz         the fuzz targets of csrc/wire
+# make fuzz         the fuzz targets of csrc/wire and csrc/codec
 # make bench        throughput of pgasync and its peers; bench-count: instructions
 # make format       clang-format and ruff; make lint: what the suite checks of it
 # make clean        removes everything made here, virtual environments included
@@ -50,18 +50,20 @@ endif
 # libasan must be the first library of the process; libstdc++ is there because its
 # exceptions (greenlet) need a known address. CPython's own leaks at exit would
 # drown ours, so leaks are the business of tests/driver/test_leaks.py. Left out:
-# tests/wire, which compiles and runs its C under the sanitizers anyway, and the
-# style checks. Run inside tests/, so that the in-tree pgasync is not found first.
+# tests/wire and the codecs' fuzz target, which compile and run their C under the
+# sanitizers anyway, and the style checks. Run inside tests/, so that the in-tree
+# pgasync is not found first.
 test-asan: $(ASAN_VENV)/.built
 ifeq ($(ARGS),)
-	@$(RUN_ASAN) --ignore=wire --ignore=test_style.py $(ASAN_GREENLETS:%=--ignore=%)
+	@$(RUN_ASAN) --ignore=wire --ignore=codec/test_fuzz.py \
+	  --ignore=test_style.py $(ASAN_GREENLETS:%=--ignore=%)
 	@export ASAN_EXTRA=:replace_intrin=0 && $(RUN_ASAN) $(ASAN_GREENLETS)
 else
 	@$(RUN_ASAN) $(ARGS)
 endif
 
 fuzz: $(VENV)/.built
-	@$(BIN)/python tests/wire/fuzz.py $(ARGS)
+	@$(BIN)/python tests/fuzz.py $(ARGS)
 
 bench: $(VENV)/.bench
 	@$(BIN)/python benchmarks/run.py $(ARGS)

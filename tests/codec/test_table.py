@@ -11,10 +11,11 @@ import sys
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from codec.subjects import INT4, MADE_OID, SUBJECTS, Subject
 from pgasync import _core
 from pgasync.errors import DataError
 from pgasync.types import (
@@ -118,6 +119,7 @@ SAMPLES: dict[str, list[Any]] = {
     "array": [[1, None], [[2], [3]]],
     "domain": [5],
     "binary": [b"", b"abc"],
+    "nested": [([1, None], Range(empty=True), (5, "x"), [None, (6, None)])],
     "hstore": [{}, {"a": "1", "é": None}],
     "cube": [(), (1, 2), ((1, 2), (3, 4))],
     "vector": [Vector([1, -2.5])],
@@ -126,45 +128,6 @@ SAMPLES: dict[str, list[Any]] = {
 }
 
 
-class Subject(NamedTuple):
-    """A codec under the sweep: a row of the table, or one made at run time."""
-
-    codec: Any  # as codec_decode and codec_encode take it
-    name: str
-    fixed_len: int = -1
-
-
-MADE_OID = 90_000
-INT4, TEXT = 23, 25
-# What kinds are made of: elem and members, the first pair that fits.
-PARTS: list[tuple[Any, Any]] = [
-    (None, None),
-    (INT4, None),
-    (None, [("number", INT4), ("text", TEXT)]),
-]
-
-
-def made(kind: str) -> Any:
-    """A codec of that kind, from whatever parts it wants."""
-    for elem, members in PARTS:
-        with contextlib.suppress(TypeError):
-            return _core.Codec(kind, MADE_OID, kind, elem, members)
-    raise AssertionError(f"add to PARTS what the kind {kind!r} is made of")
-
-
-def made_subjects() -> Iterator[Subject]:
-    """Every kind, and an array of it where there is one."""
-    for kind in _core.codec_kinds():
-        yield Subject(codec := made(kind), kind)
-        if kind != "array" and not codec.is_text:
-            array = f"{kind}[]"
-            yield Subject(_core.Codec("array", MADE_OID + 1, array, codec), array)
-
-
-SUBJECTS = [
-    *(Subject(oid, name, fixed_len) for oid, _, name, fixed_len in TABLE),
-    *made_subjects(),
-]
 ANYTHING = ("bytea", "binary", "binary[]")  # any bytes are a value
 
 
