@@ -59,6 +59,8 @@ _KEYWORDS = (
     "types",
     *_CODEC_KEYWORDS,
 )
+# None is a choice of its own; for all others it is as if they were not given.
+_NONE_COUNTS = ("json_loads", "json_dumps")
 # Known to libpq, asked for by someone who would be misled by silence.
 _NOT_YET = frozenset(
     (
@@ -312,7 +314,7 @@ def _canonical(given: Mapping[str, Any]) -> dict[str, Any]:
         name = _ALIASES.get(keyword, keyword)
         if keyword not in _KEYWORDS:
             raise _unknown(keyword)
-        if value is None:
+        if value is None and keyword not in _NONE_COUNTS:
             continue
         if name in found and found[name] != value:
             raise InterfaceError(f"{keyword} and {name} are the same and differ")

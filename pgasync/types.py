@@ -20,16 +20,29 @@ from .shapes import (
     Vector,
 )
 from .shapes import NumberArray as NumberArray
+from .temporal import (
+    INFINITY,
+    NEGATIVE_INFINITY,
+    Beyond,
+    Interval,
+    IntervalParts,
+)
+from .temporal import out_of_range as out_of_range
 from .textform import text_of as text_of
 from .textform import text_to as text_to
 
 __all__ = [
+    "INFINITY",
     "JSON_NULL",
+    "NEGATIVE_INFINITY",
     "Array",
+    "Beyond",
     "Box",
     "Circle",
     "Cube",
     "HalfVector",
+    "Interval",
+    "IntervalParts",
     "Json",
     "Line",
     "LineSegment",

@@ -19,6 +19,9 @@ struct codec;
  * X(array, "Array") imports pgasync.types.Array into types->array. */
 #define CODEC_PYTHON_TYPES(X)                                                                      \
     X(json_null, "JSON_NULL")                                                                      \
+    X(interval, "Interval")                                                                        \
+    X(beyond, "Beyond")                                                                            \
+    X(out_of_range, "out_of_range")                                                                \
     X(point, "Point")                                                                              \
     X(line, "Line")                                                                                \
     X(lseg, "LineSegment")                                                                         \

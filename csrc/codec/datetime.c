@@ -1,6 +1,6 @@
-/* date, time, timestamp, timestamptz, interval. What PostgreSQL can hold and
- * Python cannot (infinity, years outside 1 to 9999, 24:00:00) is a DataError
- * that says so: never a value that means something else. */
+/* date, time, timetz, timestamp, timestamptz, interval. What PostgreSQL can hold and
+ * Python cannot (infinity, years outside 1 to 9999, 24:00:00) is what the connection's
+ * out_of_range says: a DataError, or an object that pgasync/temporal.py makes. */
 #include "families.h"
 
 #include <datetime.h>
@@ -25,13 +25,55 @@ datetime_year_fits(int32_t year)
     return year >= 1 && year <= 9999;
 }
 
-/* Sets the DataError for a value that the server holds and Python does not. */
+/* For a value that the server holds and Python does not. `kind`: the type without
+ * domains around it; `text`: what the message shows. */
 static PyObject *
-datetime_fail_range(const struct codec *self, struct codec_ctx *ctx, const char *text,
-                    const char *python_type)
+datetime_beyond(const struct codec *self, struct codec_ctx *ctx, const char *kind, wire_slice value,
+                const char *text, const char *python_type)
 {
-    return codec_fail(self, ctx, "%s is outside the range of %s; cast it to text", text,
-                      python_type);
+    const struct codec_options *options = ctx->options;
+    if (options->beyond == CODEC_BEYOND_ERROR) {
+        return codec_fail(self, ctx,
+                          "%s is outside the range of %s; cast it to text, or connect with "
+                          "out_of_range='sentinel' or 'clamp'",
+                          text, python_type);
+    }
+    PyObject *clamp = options->beyond == CODEC_BEYOND_CLAMP ? Py_True : Py_False;
+    PyObject *zone = options->zone == NULL ? Py_None : options->zone;
+    return PyObject_CallFunction(ctx->types->out_of_range, "sy#OO", kind, (const char *)value.ptr,
+                                 (Py_ssize_t)value.len, clamp, zone);
+}
+
+/* The binary form of a Beyond of this kind, `len` bytes; or of INFINITY, for which
+ * `infinities` has infinity and -infinity (NULL: the type has none). CODEC_TEXT: the
+ * value is no Beyond, and nothing was written. */
+static enum codec_outcome
+datetime_put_beyond(const struct codec *self, struct codec_ctx *ctx, const char *kind,
+                    PyObject *value, const char *infinities, size_t len, struct wire_buffer *out)
+{
+    if (!Py_IS_TYPE(value, (PyTypeObject *)ctx->types->beyond)) {
+        return CODEC_TEXT;
+    }
+    PyObject *own = PyObject_GetAttrString(value, "kind");
+    PyObject *wire = own == NULL ? NULL : PyObject_GetAttrString(value, "wire");
+    enum codec_outcome outcome = CODEC_ERROR;
+    if (wire == NULL || !PyBytes_Check(wire)) {
+        codec_fail_raised(self, ctx, value, "it is not a whole Beyond");
+    }
+    else if (own == Py_None && infinities != NULL) {
+        const char *bytes = PyBytes_AS_STRING(wire)[0] == '+' ? infinities : infinities + len;
+        outcome = codec_put_bytes(self, ctx, value, bytes, len, out);
+    }
+    else if (PyUnicode_Check(own) && PyUnicode_CompareWithASCIIString(own, kind) == 0
+             && (size_t)PyBytes_GET_SIZE(wire) == len) {
+        outcome = codec_put_bytes(self, ctx, value, PyBytes_AS_STRING(wire), len, out);
+    }
+    else {
+        codec_fail_value(self, ctx, value, "it is no %s; give str(value) or another value", kind);
+    }
+    Py_XDECREF(own);
+    Py_XDECREF(wire);
+    return outcome;
 }
 
 /* Writes a day as the server does: 0044-03-15 BC. Returns its length. */
@@ -49,13 +91,14 @@ codec_date_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
 {
     int32_t days = wire_load_i32(value.ptr);
     if (days == WIRE_DATE_INFINITY || days == WIRE_DATE_MINUS_INFINITY) {
-        return datetime_fail_range(self, ctx, days < 0 ? "-infinity" : "infinity", "datetime.date");
+        return datetime_beyond(self, ctx, "date", value, days < 0 ? "-infinity" : "infinity",
+                               "datetime.date");
     }
     struct wire_date date = wire_date_from_days(days);
     if (!datetime_year_fits(date.year)) {
         char text[DATETIME_TEXT_MAX];
         datetime_day_text(date, "", text);
-        return datetime_fail_range(self, ctx, text, "datetime.date");
+        return datetime_beyond(self, ctx, "date", value, text, "datetime.date");
     }
     return PyDate_FromDate(date.year, date.month, date.day);
 }
@@ -69,25 +112,30 @@ codec_time_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
         return codec_fail(self, ctx, "%lld microseconds are not a time of day", (long long)usecs);
     }
     if (time.hour == 24) {
-        return datetime_fail_range(self, ctx, "24:00:00", "datetime.time");
+        return datetime_beyond(self, ctx, "time", value, "24:00:00", "datetime.time");
     }
     return PyTime_FromTime(time.hour, time.minute, time.second, (int)time.microsecond);
 }
 
+/* `kind`: "timestamp" or "timestamptz". */
 static PyObject *
-datetime_fail_timestamp(const struct codec *self, struct codec_ctx *ctx, int64_t usecs,
-                        struct wire_date date, struct wire_time time)
+datetime_beyond_timestamp(const struct codec *self, struct codec_ctx *ctx, const char *kind,
+                          wire_slice value)
 {
+    int32_t days;
+    struct wire_time time;
+    int64_t usecs = wire_load_i64(value.ptr);
     if (usecs == WIRE_TIMESTAMP_INFINITY || usecs == WIRE_TIMESTAMP_MINUS_INFINITY) {
-        return datetime_fail_range(self, ctx, usecs < 0 ? "-infinity" : "infinity",
-                                   "datetime.datetime");
+        return datetime_beyond(self, ctx, kind, value, usecs < 0 ? "-infinity" : "infinity",
+                               "datetime.datetime");
     }
+    wire_split_timestamp(usecs, &days, &time);
     char clock[DATETIME_TEXT_MAX];
     char text[DATETIME_TEXT_MAX];
     snprintf(clock, sizeof clock, " %02u:%02u:%02u.%06u", (unsigned)time.hour,
              (unsigned)time.minute, (unsigned)time.second, (unsigned)time.microsecond);
-    datetime_day_text(date, clock, text);
-    return datetime_fail_range(self, ctx, text, "datetime.datetime");
+    datetime_day_text(wire_date_from_days(days), clock, text);
+    return datetime_beyond(self, ctx, kind, value, text, "datetime.datetime");
 }
 
 static PyObject *
@@ -99,7 +147,8 @@ datetime_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice valu
     wire_split_timestamp(usecs, &days, &time);
     struct wire_date date = wire_date_from_days(days);
     if (!datetime_year_fits(date.year)) {
-        return datetime_fail_timestamp(self, ctx, usecs, date, time);
+        return datetime_beyond_timestamp(self, ctx, zone == Py_None ? "timestamp" : "timestamptz",
+                                         value);
     }
     return PyDateTimeAPI->DateTime_FromDateAndTime(date.year, date.month, date.day, time.hour,
                                                    time.minute, time.second, (int)time.microsecond,
@@ -115,7 +164,21 @@ codec_timestamp_decode(const struct codec *self, struct codec_ctx *ctx, wire_sli
 PyObject *
 codec_timestamptz_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
-    return datetime_decode(self, ctx, value, PyDateTime_TimeZone_UTC);
+    PyObject *zone = ctx->options->zone;
+    PyObject *moment = datetime_decode(self, ctx, value, PyDateTime_TimeZone_UTC);
+    if (zone == NULL || zone == Py_None || moment == NULL || !PyDateTime_Check(moment)) {
+        return moment;
+    }
+    PyObject *local = PyObject_CallMethod(moment, "astimezone", "O", zone);
+    Py_DECREF(moment);
+    if (local == NULL && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        PyErr_Clear();
+        return datetime_beyond_timestamp(self, ctx, "timestamptz", value);
+    }
+    if (local == NULL && codec_may_convert()) {
+        return codec_fail(self, ctx, "the time zone's utcoffset() failed");
+    }
+    return local;
 }
 
 /* The day of a date or datetime, counted from 2000-01-01. */
@@ -125,6 +188,17 @@ datetime_days(PyObject *value)
     struct wire_date date = {PyDateTime_GET_YEAR(value), (uint8_t)PyDateTime_GET_MONTH(value),
                              (uint8_t)PyDateTime_GET_DAY(value)};
     return wire_days_from_date(date);
+}
+
+/* Microseconds since midnight of a time. */
+static int64_t
+datetime_time_usecs(PyObject *value)
+{
+    struct wire_time time = {(uint8_t)PyDateTime_TIME_GET_HOUR(value),
+                             (uint8_t)PyDateTime_TIME_GET_MINUTE(value),
+                             (uint8_t)PyDateTime_TIME_GET_SECOND(value),
+                             (uint32_t)PyDateTime_TIME_GET_MICROSECOND(value)};
+    return wire_join_time(time);
 }
 
 /* Microseconds since midnight of a datetime's clock. */
@@ -181,7 +255,11 @@ codec_date_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *val
                   struct wire_buffer *out)
 {
     if (!PyDate_Check(value)) {
-        return datetime_put_other(self, ctx, value, "give a datetime.date", out);
+        enum codec_outcome outcome =
+            datetime_put_beyond(self, ctx, "date", value, "\x7f\xff\xff\xff\x80\0\0\0", 4, out);
+        return outcome != CODEC_TEXT
+                   ? outcome
+                   : datetime_put_other(self, ctx, value, "give a datetime.date", out);
     }
     if (PyDateTime_Check(value) && !datetime_is_only_a_day(value)) {
         return codec_fail_value(self, ctx, value, "its time or zone would be lost; use .date()");
@@ -196,36 +274,16 @@ codec_time_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *val
                   struct wire_buffer *out)
 {
     if (!PyTime_Check(value)) {
-        return datetime_put_other(self, ctx, value, "give a datetime.time", out);
+        enum codec_outcome outcome = datetime_put_beyond(self, ctx, "time", value, NULL, 8, out);
+        return outcome != CODEC_TEXT
+                   ? outcome
+                   : datetime_put_other(self, ctx, value, "give a datetime.time", out);
     }
     if (PyDateTime_TIME_GET_TZINFO(value) != Py_None) {
         return codec_fail_value(self, ctx, value,
                                 "its zone would be lost; use .replace(tzinfo=None) or timetz");
     }
-    struct wire_time time = {(uint8_t)PyDateTime_TIME_GET_HOUR(value),
-                             (uint8_t)PyDateTime_TIME_GET_MINUTE(value),
-                             (uint8_t)PyDateTime_TIME_GET_SECOND(value),
-                             (uint32_t)PyDateTime_TIME_GET_MICROSECOND(value)};
-    return datetime_put_i64(self, ctx, value, wire_join_time(time), out);
-}
-
-enum codec_outcome
-codec_timestamp_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                       struct wire_buffer *out)
-{
-    if (!PyDateTime_Check(value)) {
-        if (PyDate_Check(value)) {
-            int64_t midnight = datetime_days(value) * WIRE_USECS_PER_DAY;
-            return datetime_put_i64(self, ctx, value, midnight, out);
-        }
-        return datetime_put_other(self, ctx, value, "give a datetime.datetime", out);
-    }
-    if (PyDateTime_DATE_GET_TZINFO(value) != Py_None) {
-        return codec_fail_value(self, ctx, value,
-                                "its zone would be lost; use .replace(tzinfo=None) or a "
-                                "timestamptz column");
-    }
-    return datetime_put_i64(self, ctx, value, datetime_usecs(value), out);
+    return datetime_put_i64(self, ctx, value, datetime_time_usecs(value), out);
 }
 
 static int64_t
@@ -245,6 +303,9 @@ datetime_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value
     if (zone == PyDateTime_TimeZone_UTC) {
         return 1;
     }
+    if (zone == Py_None && ctx->options->naive_utc) {
+        return 1;
+    }
     PyObject *offset = zone == Py_None
                            ? Py_NewRef(Py_None)
                            : PyObject_CallMethodNoArgs(value, ctx->types->str_utcoffset);
@@ -259,10 +320,42 @@ datetime_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value
     else {
         codec_fail_value(self, ctx, value,
                          "it has no time zone; use .replace(tzinfo=datetime.timezone.utc), "
-                         ".astimezone() or a timestamp column");
+                         ".astimezone(), a timestamp column, or connect with "
+                         "naive_datetimes='utc'");
     }
     Py_DECREF(offset);
     return aware;
+}
+
+static const char datetime_infinities[] = "\x7f\xff\xff\xff\xff\xff\xff\xff\x80\0\0\0\0\0\0";
+
+enum codec_outcome
+codec_timestamp_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                       struct wire_buffer *out)
+{
+    if (!PyDateTime_Check(value)) {
+        if (PyDate_Check(value)) {
+            int64_t midnight = datetime_days(value) * WIRE_USECS_PER_DAY;
+            return datetime_put_i64(self, ctx, value, midnight, out);
+        }
+        enum codec_outcome outcome =
+            datetime_put_beyond(self, ctx, "timestamp", value, datetime_infinities, 8, out);
+        return outcome != CODEC_TEXT
+                   ? outcome
+                   : datetime_put_other(self, ctx, value, "give a datetime.datetime", out);
+    }
+    int64_t offset = 0;
+    if (PyDateTime_DATE_GET_TZINFO(value) != Py_None) {
+        if (!ctx->options->naive_utc) {
+            return codec_fail_value(self, ctx, value,
+                                    "its zone would be lost; use .replace(tzinfo=None), a "
+                                    "timestamptz column, or connect with naive_datetimes='utc'");
+        }
+        if (!datetime_offset(self, ctx, value, &offset)) {
+            return CODEC_ERROR;
+        }
+    }
+    return datetime_put_i64(self, ctx, value, datetime_usecs(value) - offset, out);
 }
 
 enum codec_outcome
@@ -270,7 +363,11 @@ codec_timestamptz_encode(const struct codec *self, struct codec_ctx *ctx, PyObje
                          struct wire_buffer *out)
 {
     if (!PyDateTime_Check(value)) {
-        return datetime_put_other(self, ctx, value, "give an aware datetime.datetime", out);
+        enum codec_outcome outcome =
+            datetime_put_beyond(self, ctx, "timestamptz", value, datetime_infinities, 8, out);
+        return outcome != CODEC_TEXT
+                   ? outcome
+                   : datetime_put_other(self, ctx, value, "give an aware datetime.datetime", out);
     }
     int64_t offset;
     if (!datetime_offset(self, ctx, value, &offset)) {
@@ -279,59 +376,210 @@ codec_timestamptz_encode(const struct codec *self, struct codec_ctx *ctx, PyObje
     return datetime_put_i64(self, ctx, value, datetime_usecs(value) - offset, out);
 }
 
-/* The Python interval of months (30 days; a year 365), days and microseconds. */
+/* timetz: a time of day and an offset, which PostgreSQL counts in seconds to the west. */
+
+PyObject *
+codec_timetz_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
+{
+    struct wire_time time;
+    int64_t usecs = wire_load_i64(value.ptr);
+    int32_t west = wire_load_i32(value.ptr + 8);
+    if (!wire_split_time(usecs, &time)) {
+        return codec_fail(self, ctx, "%lld microseconds are not a time of day", (long long)usecs);
+    }
+    if (west <= -DATETIME_SECONDS_PER_DAY || west >= DATETIME_SECONDS_PER_DAY) {
+        return codec_fail(self, ctx, "%ld seconds are not an offset from UTC", (long)west);
+    }
+    if (time.hour == 24) {
+        return datetime_beyond(self, ctx, "timetz", value, "24:00:00", "datetime.time");
+    }
+    PyObject *offset = PyDelta_FromDSU(0, -west, 0);
+    PyObject *zone = offset == NULL ? NULL : PyTimeZone_FromOffset(offset);
+    Py_XDECREF(offset);
+    if (zone == NULL) {
+        return NULL;
+    }
+    PyObject *made = PyDateTimeAPI->Time_FromTime(
+        time.hour, time.minute, time.second, (int)time.microsecond, zone, PyDateTimeAPI->TimeType);
+    Py_DECREF(zone);
+    return made;
+}
+
+/* The offset of a time in seconds; false with an exception. */
+static int
+datetime_time_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                     int32_t *seconds)
+{
+    PyObject *zone = PyDateTime_TIME_GET_TZINFO(value);
+    *seconds = 0;
+    if (zone == PyDateTime_TimeZone_UTC || (zone == Py_None && ctx->options->naive_utc)) {
+        return 1;
+    }
+    PyObject *offset = zone == Py_None
+                           ? Py_NewRef(Py_None)
+                           : PyObject_CallMethodNoArgs(value, ctx->types->str_utcoffset);
+    if (offset == NULL) {
+        codec_fail_raised(self, ctx, value, "its utcoffset() failed");
+        return 0;
+    }
+    int64_t usecs = PyDelta_Check(offset) ? datetime_delta_usecs(offset) : 0;
+    int known = PyDelta_Check(offset) && usecs % DATETIME_USECS_PER_SECOND == 0;
+    Py_DECREF(offset);
+    if (!known) {
+        codec_fail_value(self, ctx, value,
+                         "timetz needs an offset in whole seconds; use .replace(tzinfo="
+                         "datetime.timezone(offset)) or a time column");
+        return 0;
+    }
+    *seconds = (int32_t)(usecs / DATETIME_USECS_PER_SECOND);
+    return 1;
+}
+
+enum codec_outcome
+codec_timetz_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                    struct wire_buffer *out)
+{
+    if (!PyTime_Check(value)) {
+        enum codec_outcome outcome = datetime_put_beyond(self, ctx, "timetz", value, NULL, 12, out);
+        return outcome != CODEC_TEXT
+                   ? outcome
+                   : datetime_put_other(self, ctx, value, "give an aware datetime.time", out);
+    }
+    int32_t offset;
+    if (!datetime_time_offset(self, ctx, value, &offset)) {
+        return CODEC_ERROR;
+    }
+    uint8_t bytes[12];
+    wire_store_u64(bytes, (uint64_t)datetime_time_usecs(value));
+    wire_store_u32(bytes + 8, (uint32_t)-offset);
+    return codec_put_bytes(self, ctx, value, bytes, sizeof bytes, out);
+}
+
+/* interval: months, days and microseconds. A timedelta is what all of it can be read
+ * back from; an Interval keeps the three apart. */
+
+struct datetime_interval {
+    int32_t months;
+    int32_t days;
+    int64_t usecs;
+};
+
+/* What a timedelta is sent as. timedelta(hours=-1) counts -1 day and 23 hours; the
+ * server's day is not always 24 hours, so it is sent as what was meant. */
+static struct datetime_interval
+datetime_interval_of(PyObject *delta)
+{
+    struct datetime_interval interval = {
+        .days = PyDateTime_DELTA_GET_DAYS(delta),
+        .usecs = PyDateTime_DELTA_GET_SECONDS(delta) * DATETIME_USECS_PER_SECOND
+                 + PyDateTime_DELTA_GET_MICROSECONDS(delta),
+    };
+    if (interval.days < 0 && interval.usecs > 0) {
+        interval.days += 1;
+        interval.usecs -= WIRE_USECS_PER_DAY;
+    }
+    return interval;
+}
+
+/* The timedelta of days and microseconds, NULL with an exception; the caller has seen
+ * that it fits. */
+static PyObject *
+datetime_delta(int64_t days, int64_t usecs)
+{
+    int64_t rest = usecs % WIRE_USECS_PER_DAY;
+    days += usecs / WIRE_USECS_PER_DAY;
+    if (rest < 0) {
+        rest += WIRE_USECS_PER_DAY;
+        days -= 1;
+    }
+    return PyDelta_FromDSU((int)days, (int)(rest / DATETIME_USECS_PER_SECOND),
+                           (int)(rest % DATETIME_USECS_PER_SECOND));
+}
+
 PyObject *
 codec_interval_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
     int64_t usecs = wire_load_i64(value.ptr);
     int32_t days = wire_load_i32(value.ptr + 8);
     int32_t months = wire_load_i32(value.ptr + 12);
-    if (usecs == INT64_MAX && days == INT32_MAX && months == INT32_MAX) {
-        return datetime_fail_range(self, ctx, "infinity", "datetime.timedelta");
-    }
-    if (usecs == INT64_MIN && days == INT32_MIN && months == INT32_MIN) {
-        return datetime_fail_range(self, ctx, "-infinity", "datetime.timedelta");
+    bool plus = usecs == INT64_MAX && days == INT32_MAX && months == INT32_MAX;
+    bool minus = usecs == INT64_MIN && days == INT32_MIN && months == INT32_MIN;
+    if (plus || minus) {
+        return datetime_beyond(self, ctx, "interval", value, plus ? "infinity" : "-infinity",
+                               "datetime.timedelta");
     }
     /* C division rounds to zero, so years and months have the sign of the whole. */
     int64_t all_days = (int64_t)(months / 12) * 365 + (int64_t)(months % 12) * 30 + days;
-    int64_t rest = usecs % WIRE_USECS_PER_DAY;
-    all_days += usecs / WIRE_USECS_PER_DAY;
-    if (rest < 0) {
-        rest += WIRE_USECS_PER_DAY;
-        all_days -= 1;
+    int64_t whole = all_days + usecs / WIRE_USECS_PER_DAY;
+    if (whole <= -DATETIME_DELTA_DAYS_MAX || whole > DATETIME_DELTA_DAYS_MAX) {
+        bool lowest = whole == -DATETIME_DELTA_DAYS_MAX && usecs % WIRE_USECS_PER_DAY >= 0;
+        if (!lowest) {
+            char text[DATETIME_TEXT_MAX];
+            snprintf(text, sizeof text, "an interval of %d months %d days", (int)months, (int)days);
+            return datetime_beyond(self, ctx, "interval", value, text, "datetime.timedelta");
+        }
     }
-    if (all_days < -DATETIME_DELTA_DAYS_MAX || all_days > DATETIME_DELTA_DAYS_MAX) {
-        char text[DATETIME_TEXT_MAX];
-        snprintf(text, sizeof text, "an interval of %d months %d days", (int)months, (int)days);
-        return datetime_fail_range(self, ctx, text, "datetime.timedelta");
+    if (months == 0) {
+        PyObject *delta = datetime_delta(days, usecs);
+        if (delta == NULL) {
+            return NULL;
+        }
+        struct datetime_interval same = datetime_interval_of(delta);
+        if (same.days == days && same.usecs == usecs) {
+            return delta;
+        }
+        Py_DECREF(delta);
     }
-    return PyDelta_FromDSU((int)all_days, (int)(rest / DATETIME_USECS_PER_SECOND),
-                           (int)(rest % DATETIME_USECS_PER_SECOND));
+    return PyObject_CallFunction(ctx->types->interval, "iiL", (int)months, (int)days,
+                                 (long long)usecs);
 }
+
+/* The parts of an Interval; false with an exception. */
+static int
+datetime_interval_parts(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                        struct datetime_interval *interval)
+{
+    PyObject *parts = PyObject_GetAttrString(value, "parts");
+    int months = 0, days = 0;
+    long long usecs = 0;
+    int found = parts != NULL && PyTuple_Check(parts)
+                && PyArg_ParseTuple(parts, "iiL", &months, &days, &usecs);
+    Py_XDECREF(parts);
+    if (!found) {
+        codec_fail_raised(self, ctx, value,
+                          "its months and days are 32-bit, its microseconds "
+                          "64-bit integers");
+        return 0;
+    }
+    *interval = (struct datetime_interval){months, days, usecs};
+    return 1;
+}
+
+static const char datetime_interval_infinities[] =
+    "\x7f\xff\xff\xff\xff\xff\xff\xff\x7f\xff\xff\xff\x7f\xff\xff\xff"
+    "\x80\0\0\0\0\0\0\0\x80\0\0\0\x80\0\0";
 
 enum codec_outcome
 codec_interval_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                       struct wire_buffer *out)
 {
     if (!PyDelta_Check(value)) {
-        return datetime_put_other(self, ctx, value, "give a datetime.timedelta", out);
+        enum codec_outcome outcome = datetime_put_beyond(self, ctx, "interval", value,
+                                                         datetime_interval_infinities, 16, out);
+        return outcome != CODEC_TEXT
+                   ? outcome
+                   : datetime_put_other(self, ctx, value, "give a datetime.timedelta", out);
     }
-    int32_t days = PyDateTime_DELTA_GET_DAYS(value);
-    int64_t usecs = PyDateTime_DELTA_GET_SECONDS(value) * DATETIME_USECS_PER_SECOND
-                    + PyDateTime_DELTA_GET_MICROSECONDS(value);
-    if (days < 0 && usecs > 0) {
-        /* timedelta(hours=-1) counts -1 day and 23 hours; the server's day is not
-         * always 24 hours, so it is sent as what was meant. */
-        days += 1;
-        usecs -= WIRE_USECS_PER_DAY;
+    struct datetime_interval interval;
+    if (!Py_IS_TYPE(value, (PyTypeObject *)ctx->types->interval)) {
+        interval = datetime_interval_of(value);
     }
-    uint8_t *p = wire_buffer_reserve(out, 16);
-    if (p == NULL) {
-        return codec_fail_room(self, ctx, value, out);
+    else if (!datetime_interval_parts(self, ctx, value, &interval)) {
+        return CODEC_ERROR;
     }
-    wire_store_u64(p, (uint64_t)usecs);
-    wire_store_u32(p + 8, (uint32_t)days);
-    wire_store_u32(p + 12, 0);
-    wire_buffer_commit(out, 16);
-    return CODEC_BINARY;
+    uint8_t bytes[16];
+    wire_store_u64(bytes, (uint64_t)interval.usecs);
+    wire_store_u32(bytes + 8, (uint32_t)interval.days);
+    wire_store_u32(bytes + 12, (uint32_t)interval.months);
+    return codec_put_bytes(self, ctx, value, bytes, sizeof bytes, out);
 }

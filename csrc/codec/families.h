@@ -30,6 +30,7 @@ CODEC_FAMILY(date);
 CODEC_FAMILY(time);
 CODEC_FAMILY(timestamp);
 CODEC_FAMILY(timestamptz);
+CODEC_FAMILY(timetz);
 CODEC_FAMILY(interval);
 /* geometric.c */
 CODEC_FAMILY(point);

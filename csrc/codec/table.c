@@ -36,6 +36,7 @@
     TYPE(TIMESTAMP, "timestamp", timestamp, 8)                                                     \
     TYPE(TIMESTAMPTZ, "timestamptz", timestamptz, 8)                                               \
     TYPE(INTERVAL, "interval", interval, 16)                                                       \
+    TYPE(TIMETZ, "timetz", timetz, 12)                                                             \
     TYPE(NUMERIC, "numeric", numeric, -1)                                                          \
     TUPLE(RECORD, "record", record, -1)                                                            \
     PSEUDO(VOID, "void", raw, -1)                                                                  \

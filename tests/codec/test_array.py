@@ -81,6 +81,7 @@ CASES: list[Case] = [
         [dt.datetime(2024, 2, 29, tzinfo=UTC)],
         "'{2024-02-29 00:00+00}'",
     ),
+    ("timetz[]", [dt.time(1, tzinfo=UTC), None], "array['01:00+00', null]"),
     ("interval[]", [dt.timedelta(1)], "'{1 day}'"),
     ("json[]", [{"a": 1}, None], "array['{\"a\": 1}', null]"),
     ("jsonb[]", [{"a": [1]}, None, 5], "array['{\"a\": [1]}', null, '5']"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
+import zoneinfo
 from typing import Any
 
 import pytest
@@ -19,10 +20,12 @@ from codec.checks import (
     round_trip,
 )
 from pgasync.errors import DataError
+from pgasync.types import Interval
 
 UTC = dt.timezone.utc
 EAST = dt.timezone(dt.timedelta(hours=5, minutes=30))
 LONDON_LIKE = dt.timezone(dt.timedelta(seconds=-75))
+FAR = dt.timezone(dt.timedelta(hours=15, minutes=59, seconds=59))
 
 
 def at(*args: int, tz: dt.tzinfo | None = None) -> dt.datetime:
@@ -46,6 +49,10 @@ CASES: list[Case] = [
     ("timestamptz", at(2026, 7, 1, 12, 30, tz=UTC), "'2026-07-01 12:30+00'"),
     ("timestamptz", at(1, 1, 1, tz=UTC), "'0001-01-01 00:00:00+00'"),
     ("timestamptz", at(9999, 12, 31, 23, tz=UTC), "'9999-12-31 23:00:00+00'"),
+    ("timetz", dt.time(1, 2, 3, 4, tzinfo=UTC), "'01:02:03.000004+00'"),
+    ("timetz", dt.time(23, 59, 59, 999999, tzinfo=EAST), "'23:59:59.999999+05:30'"),
+    ("timetz", dt.time(0, tzinfo=LONDON_LIKE), "'00:00:00-00:01:15'"),
+    ("timetz", dt.time(12, tzinfo=FAR), "'12:00:00+15:59:59'"),
     ("interval", dt.timedelta(0), "'0'"),
     ("interval", dt.timedelta(days=3, seconds=7, microseconds=9), "'3d 7.000009s'"),
     ("interval", dt.timedelta(days=-1), "'-1 day'"),
@@ -88,7 +95,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("date", at(2026, 1, 2, tz=UTC), ".date()"),
     ("time", NAIVE, "datetime.time"),
     ("time", dt.time(1, tzinfo=UTC), "timetz"),
-    ("timestamp", AWARE, ".replace(tzinfo=None) or a timestamptz column"),
+    ("timetz", dt.time(1), "offset in whole seconds"),
+    ("timetz", dt.time(1, tzinfo=zoneinfo.ZoneInfo("Europe/Paris")), "whole seconds"),
+    ("timetz", NAIVE, "aware datetime.time"),
+    ("timestamp", AWARE, ".replace(tzinfo=None), a timestamptz column"),
     ("timestamp", 1.5, "datetime.datetime"),
     ("timestamp", dt.time(1), "datetime.datetime"),
     ("timestamptz", NAIVE, ".replace(tzinfo=datetime.timezone.utc)"),
@@ -175,7 +185,8 @@ async def test_months_count_30_days_and_years_365(
     conn: Any, literal: str, days: int, seconds: int
 ) -> None:
     value = await conn.fetchval(f"select '{literal}'::interval")
-    assert_same(value, dt.timedelta(days=days, seconds=seconds))
+    assert type(value) is Interval
+    assert value == dt.timedelta(days=days, seconds=seconds)
 
 
 def test_edges_of_the_binary_forms() -> None:

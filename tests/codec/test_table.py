@@ -88,6 +88,7 @@ SAMPLES: dict[str, list[Any]] = {
     "numeric": [Decimal("-12345.678900"), Decimal("1E-100"), Decimal("NaN")],
     "date": [dt.date(2024, 2, 29)],
     "time": [dt.time(1, 2, 3)],
+    "timetz": [dt.time(1, 2, 3, tzinfo=UTC)],
     "timestamp": [dt.datetime(2024, 2, 29)],
     "timestamptz": [dt.datetime(2024, 2, 29, tzinfo=UTC)],
     "interval": [dt.timedelta(5, 6, 7)],
