@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, final
 
+from .jsontext import dumps as json_exact_dumps  # noqa: F401
 from .shapes import (
     Box,
     Circle,
@@ -68,7 +69,18 @@ class Json:
         self.value = value
 
     def __repr__(self) -> str:
-        return f"Json({self.value!r})"
+        return "JSON_NULL" if self is JSON_NULL else f"Json({self.value!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other.value if isinstance(other, Json) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as a dict has none
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return "JSON_NULL" if self is JSON_NULL else (Json, (self.value,))
 
 
 JSON_NULL = Json(None)

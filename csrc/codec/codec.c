@@ -65,15 +65,7 @@ codec_types_init_json(struct codec_types *types)
 {
     types->json_loads = codec_import("json", "loads");
     types->json_dumps = codec_import("json", "dumps");
-    PyObject *decoder_type = codec_import("json", "JSONDecoder");
-    PyObject *decoder = decoder_type == NULL ? NULL : PyObject_CallNoArgs(decoder_type);
-    Py_XDECREF(decoder_type);
-    if (decoder == NULL) {
-        return -1;
-    }
-    types->json_scan = PyObject_GetAttrString(decoder, "scan_once");
-    Py_DECREF(decoder);
-    return types->json_loads && types->json_dumps && types->json_scan ? 0 : -1;
+    return types->json_loads && types->json_dumps ? 0 : -1;
 }
 
 int
@@ -110,7 +102,6 @@ codec_types_traverse(struct codec_types *types, visitproc visit, void *arg)
     Py_VISIT(types->uuid_is_safe);
     Py_VISIT(types->json_loads);
     Py_VISIT(types->json_dumps);
-    Py_VISIT(types->json_scan);
     return 0;
 }
 
@@ -128,7 +119,9 @@ codec_types_clear(struct codec_types *types)
     Py_CLEAR(types->uuid_is_safe);
     Py_CLEAR(types->json_loads);
     Py_CLEAR(types->json_dumps);
-    Py_CLEAR(types->json_scan);
+    for (size_t i = 0; i < CODEC_JSON_KEYS; i++) {
+        Py_CLEAR(types->json_keys[i]);
+    }
     Py_CLEAR(types->shift);
     Py_CLEAR(types->str_adjusted);
     Py_CLEAR(types->str_utcoffset);

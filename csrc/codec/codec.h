@@ -18,7 +18,9 @@ struct codec;
 /* Classes and objects of pgasync.types that codecs make and recognise:
  * X(array, "Array") imports pgasync.types.Array into types->array. */
 #define CODEC_PYTHON_TYPES(X)                                                                      \
+    X(json, "Json")                                                                                \
     X(json_null, "JSON_NULL")                                                                      \
+    X(json_exact_dumps, "json_exact_dumps")                                                        \
     X(interval, "Interval")                                                                        \
     X(beyond, "Beyond")                                                                            \
     X(out_of_range, "out_of_range")                                                                \
@@ -41,6 +43,8 @@ struct codec;
     X(half_vector, "HalfVector")                                                                   \
     X(sparse_vector, "SparseVector")
 
+#define CODEC_JSON_KEYS 256
+
 /* The Python objects that codecs make and recognise; one per module state. */
 struct codec_types {
 #define X(field, name) PyObject *field;
@@ -54,7 +58,7 @@ struct codec_types {
     PyObject *uuid_is_safe;
     PyObject *json_loads;   /* json.loads */
     PyObject *json_dumps;   /* json.dumps */
-    PyObject *json_scan;    /* JSONDecoder().scan_once: what json.loads spends its time around */
+    PyObject *json_keys[CODEC_JSON_KEYS]; /* short keys of objects that were seen, or NULL */
     PyObject *shift;        /* the int 64 */
     PyObject *str_adjusted; /* interned names of methods */
     PyObject *str_utcoffset;
@@ -80,6 +84,7 @@ struct codec_options {
     int money_digits;     /* behind the point */
     bool naive_utc;       /* naive and aware datetimes stand for each other, by UTC */
     bool json_exact;      /* numbers with a fraction or exponent become Decimal */
+    bool json_bytes;      /* json_loads takes bytes */
     bool json_null;       /* JSON's null becomes types.JSON_NULL, not None */
 };
 

@@ -1,77 +1,48 @@
 /* json and jsonb: documents by the connection's loads and dumps. */
 #include "families.h"
+#include "jsonread.h"
 
 /* jsonb is sent as its version and the text of the document. */
 #define JSONB_VERSION 1
 
-static int
-json_is_space(Py_UCS4 c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-/* The index of the first character at or behind `start` that is not white space. */
-static Py_ssize_t
-json_skip_space(PyObject *text, Py_ssize_t start)
-{
-    Py_ssize_t len = PyUnicode_GET_LENGTH(text);
-    while (start < len && json_is_space(PyUnicode_READ_CHAR(text, start))) {
-        start += 1;
-    }
-    return start;
-}
-
-/* What json.loads(text) gives, without the Python code around its scanner. NULL
- * with an exception, or without one where the text is not one document. */
+/* What the user's own function makes of the text; some take bytes, and are faster. */
 static PyObject *
-json_scan(struct codec_ctx *ctx, PyObject *text)
+json_load(const struct codec *self, struct codec_ctx *ctx, PyObject *loads, wire_slice value)
 {
-    PyObject *start = PyLong_FromSsize_t(json_skip_space(text, 0));
-    if (start == NULL) {
+    PyObject *text = ctx->options->json_bytes
+                         ? PyBytes_FromStringAndSize((const char *)value.ptr, (Py_ssize_t)value.len)
+                         : codec_str_of(self, ctx, value);
+    if (text == NULL) {
         return NULL;
     }
-    PyObject *args[] = {text, start};
-    PyObject *pair = PyObject_Vectorcall(ctx->types->json_scan, args, 2, NULL);
-    Py_DECREF(start);
-    if (pair == NULL) {
-        return NULL;
+    Py_INCREF(loads);
+    PyObject *document = PyObject_CallOneArg(loads, text);
+    Py_DECREF(loads);
+    Py_DECREF(text);
+    if (document == NULL && codec_may_convert()) {
+        return codec_fail(self, ctx, "not a JSON document that json_loads takes");
     }
-    PyObject *document = NULL;
-    if (PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2) {
-        Py_ssize_t end = PyLong_AsSsize_t(PyTuple_GET_ITEM(pair, 1));
-        if (end >= 0 && json_skip_space(text, end) == PyUnicode_GET_LENGTH(text)) {
-            document = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
-        }
+    if (document == Py_None && ctx->options->json_null) {
+        Py_SETREF(document, Py_NewRef(ctx->types->json_null));
     }
-    Py_DECREF(pair);
     return document;
-}
-
-static PyObject *
-json_load(struct codec_ctx *ctx, PyObject *loads, PyObject *text)
-{
-    if (loads == ctx->types->json_loads) {
-        return json_scan(ctx, text);
-    }
-    return PyObject_CallOneArg(loads, text);
 }
 
 /* The document in `value`, or its text where the connection has no loads. */
 static PyObject *
 json_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
-    PyObject *text = codec_str_of(self, ctx, value);
     PyObject *loads = ctx->options->json_loads;
-    if (text == NULL || loads == Py_None) {
-        return text;
+    if (loads == Py_None) {
+        return codec_str_of(self, ctx, value);
     }
-    loads = loads == NULL ? ctx->types->json_loads : loads;
-    Py_INCREF(loads);
-    PyObject *document = json_load(ctx, loads, text);
-    Py_DECREF(loads);
-    Py_DECREF(text);
+    if (loads != NULL) {
+        return json_load(self, ctx, loads, value);
+    }
+    size_t at;
+    PyObject *document = json_read(ctx, value, &at);
     if (document == NULL && (!PyErr_Occurred() || codec_may_convert())) {
-        return codec_fail(self, ctx, "not a JSON document that json_loads takes");
+        return codec_fail(self, ctx, "not a JSON document, at byte %zu", at);
     }
     return document;
 }
@@ -92,19 +63,42 @@ codec_jsonb_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice v
     return json_decode(self, ctx, text);
 }
 
+/* The text by the default: json.dumps, or what writes every Decimal as its digits. */
+static PyObject *
+json_dump_default(struct codec_ctx *ctx, PyObject *value)
+{
+    if (ctx->options->json_exact) {
+        return PyObject_CallOneArg(ctx->types->json_exact_dumps, value);
+    }
+    PyObject *text = PyObject_CallOneArg(ctx->types->json_dumps, value);
+    if (text == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyObject *type, *raised, *traceback;
+        PyErr_Fetch(&type, &raised, &traceback);
+        text = PyObject_CallOneArg(ctx->types->json_exact_dumps, value);
+        if (text == NULL && codec_may_convert()) {
+            PyErr_Restore(type, raised, traceback);
+            return NULL;
+        }
+        Py_XDECREF(type);
+        Py_XDECREF(raised);
+        Py_XDECREF(traceback);
+    }
+    return text;
+}
+
 /* What dumps makes of `value`: a new str or bytes; NULL with an exception. */
 static PyObject *
 json_dump(const struct codec *self, struct codec_ctx *ctx, PyObject *value)
 {
     PyObject *dumps = ctx->options->json_dumps;
-    dumps = dumps == NULL ? ctx->types->json_dumps : dumps;
     if (dumps == Py_None) {
         codec_fail_value(self, ctx, value, "without json_dumps, give JSON text as a str");
         return NULL;
     }
-    Py_INCREF(dumps);
-    PyObject *text = PyObject_CallOneArg(dumps, value);
-    Py_DECREF(dumps);
+    Py_XINCREF(dumps);
+    PyObject *text =
+        dumps == NULL ? json_dump_default(ctx, value) : PyObject_CallOneArg(dumps, value);
+    Py_XDECREF(dumps);
     if (text == NULL) {
         codec_fail_raised(self, ctx, value, "json_dumps does not take it; give JSON text as a str");
     }
@@ -143,7 +137,18 @@ json_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value, si
     if (PyUnicode_Check(value)) {
         return json_put(self, ctx, value, value, prefix_len, out);
     }
-    PyObject *text = json_dump(self, ctx, value);
+    PyObject *document = value;
+    if (Py_IS_TYPE(value, (PyTypeObject *)ctx->types->json)) {
+        document = PyObject_GetAttrString(value, "value");
+        if (document == NULL) {
+            return codec_fail_raised(self, ctx, value, "it has no value");
+        }
+    }
+    else {
+        Py_INCREF(document);
+    }
+    PyObject *text = json_dump(self, ctx, document);
+    Py_DECREF(document);
     if (text == NULL) {
         return CODEC_ERROR;
     }

@@ -29,6 +29,31 @@ codec_options_traverse(struct codec_options *options, visitproc visit, void *arg
     return 0;
 }
 
+/* Whether the type or module of a function is one of the JSON libraries that read bytes
+ * faster than str. */
+static bool
+options_is_from(PyObject *object, const char *attribute)
+{
+    PyObject *module = PyObject_GetAttrString(object, attribute);
+    const char *name = module != NULL && PyUnicode_Check(module) ? PyUnicode_AsUTF8(module) : NULL;
+    bool found =
+        name != NULL && (strncmp(name, "orjson", 6) == 0 || strncmp(name, "msgspec", 7) == 0);
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return found;
+}
+
+static bool
+options_takes_bytes(PyObject *loads)
+{
+    PyObject *self = PyObject_GetAttrString(loads, "__self__");
+    PyErr_Clear();
+    bool found = options_is_from(loads, "__module__")
+                 || (self != NULL && options_is_from((PyObject *)Py_TYPE(self), "__module__"));
+    Py_XDECREF(self);
+    return found;
+}
+
 static int
 options_set_object(struct codec_options *options, PyObject *name, PyObject *value)
 {
@@ -44,6 +69,9 @@ options_set_object(struct codec_options *options, PyObject *name, PyObject *valu
     };
     for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
         if (PyUnicode_CompareWithASCIIString(name, slots[i].name) == 0) {
+            if (i == 0) {
+                options->json_bytes = options_takes_bytes(value);
+            }
             Py_XSETREF(*slots[i].slot, Py_NewRef(value));
             return 1;
         }
