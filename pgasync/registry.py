@@ -168,6 +168,13 @@ class Registry:
             self.builtin.pop(name, None)
         self._named.pop((schema, typename), None)
 
+    def __contains__(self, typename: str) -> bool:
+        """Whether a name, without a schema, is registered."""
+        return (
+            _ALIASES.get(typename, typename) in self.builtin
+            or (None, typename) in self._named
+        )
+
     def find(self, schema: str, name: str, visible: bool) -> Registration | None:
         """For a type that is not built in."""
         found = self._named.get((schema, name))

@@ -269,6 +269,16 @@ class Connection(AdaptedConnection):
         self._readonly = False
         self._deferrable = False
 
+    def set_types(self, options: dict[str, Any], text_types: Sequence[str]) -> None:
+        """Before the first statement: the core's options, and types that come as text
+        unless the user has registered something for them."""
+        self._core.configure(options)
+        typelink = self._connection._link.typelink
+        for name in text_types:
+            if name not in typelink.registry:
+                typelink.registry.set_type_codec(name, encoder=str)
+        typelink.reset()
+
     def cursor(self, server_side: bool = False) -> Cursor:
         """A cursor; `server_side` streams."""
         return ServerSideCursor(self) if server_side else Cursor(self)

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql.base import (
     PGExecutionContext,
     PGIdentifierPreparer,
 )
+from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.engine import URL
 
 import pgasync
@@ -25,6 +26,9 @@ ISOLATION_LEVELS = (
     "REPEATABLE READ",
     "SERIALIZABLE",
 )
+# What SQLAlchemy has a str for, and that only without native_inet_types.
+TEXT_TYPES = ("bit", "varbit", "money")
+INET_TYPES = ("inet", "cidr")
 # The server says good-bye: admin_shutdown, crash_shutdown, cannot_connect_now,
 # database_dropped, idle_session_timeout.
 GOODBYES = frozenset(("57P01", "57P02", "57P03", "57P04", "57P05"))
@@ -99,12 +103,17 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
         return [], arguments
 
     def on_connect(self) -> Callable[[Any], None] | None:
+        """The values that SQLAlchemy's types are about; no question to the server."""
         chained = super().on_connect()
-        deserializer = self._json_deserializer
+        options: dict[str, Any] = {"range_type": Range, "multirange_type": MultiRange}
+        if self._json_deserializer is not None:
+            options["json_loads"] = self._json_deserializer
+        text_types = list(TEXT_TYPES)
+        if self._native_inet_types is False:
+            text_types += INET_TYPES
 
         def connected(connection: Connection) -> None:
-            if deserializer is not None:
-                connection._core.configure({"json_loads": deserializer})
+            connection.set_types(options, text_types)
             if chained is not None:
                 chained(connection)
 

@@ -26,12 +26,9 @@ from sqlalchemy.dialects.postgresql import (
     REGCONFIG,
 )
 from sqlalchemy.dialects.postgresql.json import JSONPathType
-from sqlalchemy.dialects.postgresql.pg_catalog import INT2VECTOR, OIDVECTOR
 from sqlalchemy.engine import processors
 
-from .. import _core
 from ..types import SparseVector, Vector
-from .arrays import from_text, to_text
 
 Processor = Callable[[Any], Any]
 
@@ -39,8 +36,6 @@ Processor = Callable[[Any], Any]
 FLOATS = frozenset((700, 701, 1021, 1022))
 DECIMALS = frozenset((1700, 1231))
 INTEGERS = frozenset((20, 21, 23, 26, 1005, 1007, 1016, 1028))
-# Arrays that come and go as lists; others as text.
-LISTS = frozenset(row[1] for row in _core.codec_table()) - {0}
 
 
 class PgString(types.String):
@@ -154,87 +149,34 @@ class PgFloat(_Number, types.Float):  # type: ignore[type-arg]
     pass
 
 
-# Types of which the core has arrays, with what derives from them and is not one.
-_IN_LISTS = (
-    types.Boolean,
-    types.Date,
-    types.DateTime,
-    types.Float,
-    types.Integer,
-    types.Interval,
-    types.JSON,
-    types.LargeBinary,
-    types.Numeric,
-    types.String,
-    types.Time,
-    types.Uuid,
-    INTERVAL,
-)
-_NOT_IN_LISTS = (CITEXT, types.Enum)
-
-
-def _in_lists(item: Any) -> bool:
-    """Whether the core encodes lists of this type (an implementation)."""
-    if isinstance(item, types.Enum) and not item.native_enum:
-        return True
-    if isinstance(item, types.Time) and item.timezone:
-        return False
-    return isinstance(item, _IN_LISTS) and not isinstance(item, _NOT_IN_LISTS)
-
-
 class PgArray(ARRAY[Any]):
+    """The driver takes and gives lists of any type."""
+
     render_bind_cast = True
 
     def bind_processor(self, dialect: Any) -> Processor:
-        """A str is the text form of an array."""
-        item = self.item_type.dialect_impl(dialect)
-        process_item = item.bind_processor(dialect)
-        as_text = not _in_lists(item._unwrapped_dialect_impl(dialect))
+        """A str that starts as an array does is one in text form; any other is a
+        sequence of characters, as in other dialects."""
+        process_item = self.item_type.dialect_impl(dialect).bind_processor(dialect)
 
         def process(value: Any) -> Any:
-            if value is None or isinstance(value, str):
+            if isinstance(value, str):
+                if value.startswith(("{", "[")):
+                    return value
+            elif value is None or (process_item is None and isinstance(value, list)):
                 return value
-            if process_item is not None or not isinstance(value, (list, tuple)):
-                value = self._apply_item_processor(
-                    value, process_item, self.dimensions, list
-                )
-            return to_text(value) if as_text else value
+            return self._apply_item_processor(
+                value, process_item, self.dimensions, list
+            )
 
         return process
 
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
         """None where the driver's list is what is wanted: no copy."""
         item = self.item_type.dialect_impl(dialect)
-        process_list: Any = super().result_processor(dialect, coltype)
-        if coltype in LISTS:
-            process_item = item.result_processor(dialect, coltype)
-            plain = process_item is None and not self.as_tuple
-            return None if plain else process_list
-
-        def process(value: Any) -> Any:
-            return process_list(from_text(value) if isinstance(value, str) else value)
-
-        return process
-
-
-class _Vector:
-    """int2vector and oidvector, which only the catalogues have: `1 2 3`."""
-
-    def result_processor(self, dialect: Any, coltype: Any) -> Processor:
-        def process(value: Any) -> Any:
-            if isinstance(value, str):
-                return [int(number) for number in value.split()]
-            return value
-
-        return process
-
-
-class PgInt2Vector(_Vector, INT2VECTOR):
-    cache_ok = True
-
-
-class PgOidVector(_Vector, OIDVECTOR):
-    cache_ok = True
+        if item.result_processor(dialect, coltype) is None and not self.as_tuple:
+            return None
+        return super().result_processor(dialect, coltype)
 
 
 class _DecodedJson:
@@ -253,15 +195,15 @@ class PgJsonb(_DecodedJson, JSONB):
 
 
 class PgHStore(HSTORE):
-    """The driver makes dicts, but text in containers that travel as text."""
+    """The driver takes and gives dicts."""
 
-    def result_processor(self, dialect: Any, coltype: Any) -> Processor:
-        parse: Any = super().result_processor(dialect, coltype)
+    render_bind_cast = True
 
-        def process(value: Any) -> Any:
-            return parse(value) if isinstance(value, str) else value
+    def bind_processor(self, dialect: Any) -> None:
+        return None
 
-        return process
+    def result_processor(self, dialect: Any, coltype: Any) -> None:
+        return None
 
 
 @functools.lru_cache(maxsize=64)
@@ -300,9 +242,9 @@ class PgJsonPath(JSONPathType):
         """A path goes as text[]; a str is a path already."""
 
         def process(value: Any) -> Any:
-            if isinstance(value, str):
+            if value is None or isinstance(value, str):
                 return value
-            return [str(part) for part in value or ()]
+            return [str(part) for part in value]
 
         return process
 
@@ -315,8 +257,6 @@ COLSPECS: dict[Any, Any] = {
     REGCLASS: PgRegClass,
     OID: PgOid,
     HSTORE: PgHStore,
-    INT2VECTOR: PgInt2Vector,
-    OIDVECTOR: PgOidVector,
     types.Time: PgTime,
     types.Date: PgDate,
     types.DateTime: PgDateTime,

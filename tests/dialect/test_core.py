@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import pgasync
 from pgasync import errors
-from pgasync.sqlalchemy.arrays import from_text, to_text
 from pgasync.types import Array
 
 METADATA = sa.MetaData()
@@ -483,42 +482,6 @@ async def test_json_serializers(make_engine: Callable[..., AsyncEngine]) -> None
             found = await conn.scalar(sa.select(sa.cast([1], kind)))
             assert found == {"loaded": {"dumped": [1]}}
     assert seen == ['{"dumped": [1]}'] * 2
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ([], "{}"),
-        (["a", None], '{"a",NULL}'),
-        (("NULL", ""), '{"NULL",""}'),
-        ([["a", "b"], ["c", "d"]], '{{"a","b"},{"c","d"}}'),
-        (['q"\\{},;'], '{"q\\"\\\\{},;"}'),
-        ([1, 2], '{"1","2"}'),
-    ],
-)
-def test_array_to_text(value: Any, text: str) -> None:
-    assert to_text(value) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("{}", []),
-        ('{a,NULL,"NULL",""}', ["a", None, "NULL", ""]),
-        ("{{a,b},{c,NULL}}", [["a", "b"], ["c", None]]),
-        ('{"q\\"\\\\{},; \n"}', ['q"\\{},; \n']),
-        ("[0:1]={a,b}", ["a", "b"]),
-        ("{x-y,käse}", ["x-y", "käse"]),
-    ],
-)
-def test_array_from_text(text: str, value: Any) -> None:
-    assert from_text(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "a", "{a", "}", "[0:1]"])
-def test_no_array(text: str) -> None:
-    with pytest.raises(ValueError, match="not the text form"):
-        from_text(text)
 
 
 # Errors
