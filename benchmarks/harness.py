@@ -99,8 +99,8 @@ def run_child(
 
 
 def supports(driver: str, scenario: str) -> bool:
-    """Whether the driver's class has the scenario (only asyncpg has mixed_raw)."""
-    return scenario != "mixed_raw" or driver == "asyncpg"
+    """Whether the driver's class has the scenario (psycopg has no mixed_raw)."""
+    return scenario != "mixed_raw" or driver in ("asyncpg", "pgasync")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -28,6 +28,12 @@ class Driver:
         for _ in range(count):
             await self.conn.fetch(work.MIXED, [work.MIXED_FETCHED])
 
+    async def mixed_raw(self, count: int) -> None:
+        """jsonb as its text."""
+        async with pgasync.connect(self.dsn, autocommit=True, json_loads=None) as conn:
+            for _ in range(count):
+                await conn.fetch(work.MIXED, [work.MIXED_FETCHED])
+
     async def pg_type(self, count: int) -> None:
         for _ in range(count):
             await self.conn.fetch(work.PG_TYPE)

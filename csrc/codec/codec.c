@@ -412,9 +412,32 @@ codec_sequence_tuple(PyObject *value)
     return PySequence_Tuple(value);
 }
 
+/* Whether all bytes are below 0x80, looked at eight at a time. */
+static bool
+codec_is_ascii(const uint8_t *p, size_t len)
+{
+    uint64_t all = 0;
+    for (; len >= sizeof all; len -= sizeof all, p += sizeof all) {
+        uint64_t word;
+        memcpy(&word, p, sizeof word);
+        all |= word;
+    }
+    for (; len > 0; len--, p++) {
+        all |= *p;
+    }
+    return (all & UINT64_C(0x8080808080808080)) == 0;
+}
+
 PyObject *
 codec_str_of(const struct codec *codec, struct codec_ctx *ctx, wire_slice value)
 {
+    if (value.len > 1 && codec_is_ascii(value.ptr, value.len)) {
+        PyObject *ascii = PyUnicode_New((Py_ssize_t)value.len, 127);
+        if (ascii != NULL) {
+            memcpy(PyUnicode_1BYTE_DATA(ascii), value.ptr, value.len);
+        }
+        return ascii;
+    }
     PyObject *text = PyUnicode_DecodeUTF8((const char *)value.ptr, (Py_ssize_t)value.len, NULL);
     if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
         return codec_fail(codec, ctx, "the text is not valid UTF-8");

@@ -12,7 +12,7 @@ codec_bool_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
     if (value.ptr[0] > 1) {
         return codec_fail(self, ctx, "byte %d is neither 0 nor 1", (int)value.ptr[0]);
     }
-    return PyBool_FromLong(value.ptr[0]);
+    return Py_NewRef(value.ptr[0] ? Py_True : Py_False);
 }
 
 enum codec_outcome
@@ -54,7 +54,9 @@ PyObject *
 codec_oid_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
     (void)self, (void)ctx;
-    return PyLong_FromUnsignedLong(wire_load_u32(value.ptr));
+    uint32_t oid = wire_load_u32(value.ptr);
+    /* Where a long holds it, that way is shorter. */
+    return sizeof(long) > sizeof oid ? PyLong_FromLong((long)oid) : PyLong_FromUnsignedLong(oid);
 }
 
 /* int(value), but only of a number that is small enough to be worth making: a

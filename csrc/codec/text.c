@@ -98,7 +98,7 @@ codec_char_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
     (void)self, (void)ctx;
     unsigned byte = value.ptr[0];
     if (byte < 0x80) {
-        return PyUnicode_DecodeASCII((const char *)value.ptr, byte != 0, NULL);
+        return byte == 0 ? PyUnicode_New(0, 0) : PyUnicode_FromOrdinal((int)byte);
     }
     char octal[5] = {'\\', (char)('0' + (byte >> 6)), (char)('0' + (byte >> 3 & 7)),
                      (char)('0' + (byte & 7)), 0};

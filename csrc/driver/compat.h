@@ -13,6 +13,17 @@
 #define COMPAT_MODULE_SLOTS
 #endif
 
+/* What an empty tuple that PyTuple_New did not make still needs. */
+static inline void
+compat_tuple_init(PyTupleObject *tuple)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    tuple->ob_hash = -1; /* not computed yet */
+#else
+    (void)tuple;
+#endif
+}
+
 /* Takes the exception now set, normalised, out of the error indicator: a new
  * reference, or NULL when there is none. */
 static inline PyObject *

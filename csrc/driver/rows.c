@@ -44,12 +44,24 @@ rows_decode_cell(const struct statement *stmt, size_t index, struct codec_ctx *c
     return ROWS_OK;
 }
 
+/* A Row with its places empty, which the collector does not know yet. */
+static PyObject *
+rows_new(PyTypeObject *type, Py_ssize_t count)
+{
+    PyTupleObject *row = PyObject_GC_NewVar(PyTupleObject, type, count);
+    if (row != NULL) {
+        memset(row->ob_item, 0, (size_t)count * sizeof(PyObject *));
+        compat_tuple_init(row);
+    }
+    return (PyObject *)row;
+}
+
 enum rows_status
 rows_decode(const struct statement *stmt, struct codec_ctx *ctx, PyTypeObject *type,
             struct wire_reader cells, PyObject **row)
 {
     Py_ssize_t count = (Py_ssize_t)stmt->columns_count;
-    PyObject *tuple = type == NULL ? PyTuple_New(count) : type->tp_alloc(type, count);
+    PyObject *tuple = type == NULL ? PyTuple_New(count) : rows_new(type, count);
     if (tuple == NULL) {
         return ROWS_ERROR;
     }
@@ -68,8 +80,11 @@ rows_decode(const struct statement *stmt, struct codec_ctx *ctx, PyTypeObject *t
     }
     /* Nothing in it can be part of a cycle: spare the collector the walk. (The
      * empty tuple is shared and never tracked.) */
-    if (stmt->atomic_rows && count > 0) {
+    if (type == NULL && stmt->atomic_rows && count > 0) {
         PyObject_GC_UnTrack(tuple);
+    }
+    else if (type != NULL && !stmt->atomic_rows) {
+        PyObject_GC_Track(tuple);
     }
     *row = tuple;
     return ROWS_OK;
@@ -217,6 +232,22 @@ Row_repr(PyObject *self)
     return text;
 }
 
+/* As a tuple's, without the search for slots and dicts that a class made in Python gets:
+ * Row's own subclasses have none. */
+static void
+Row_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, Row_dealloc) for (Py_ssize_t i = PyTuple_GET_SIZE(self); --i >= 0;)
+    {
+        Py_XDECREF(PyTuple_GET_ITEM(self, i));
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+    Py_TRASHCAN_END
+}
+
 static PyMethodDef Row_methods[] = {
     {"_asdict", Row_asdict, METH_NOARGS, "The row as {name: value}."},
     {"__reduce__", Row_reduce, METH_NOARGS, NULL},
@@ -224,6 +255,7 @@ static PyMethodDef Row_methods[] = {
 };
 
 static PyType_Slot Row_slots[] = {
+    {Py_tp_dealloc, Row_dealloc},
     {Py_mp_subscript, Row_subscript},
     {Py_tp_getattro, Row_getattro},
     {Py_tp_repr, Row_repr},
@@ -298,6 +330,7 @@ rows_type_for(struct core_state *st, PyObject *fields)
     if (type == NULL) {
         return NULL;
     }
+    ((PyTypeObject *)type)->tp_dealloc = Row_dealloc;
     if (PyDict_GET_SIZE(st->row_types) >= ROW_TYPES_MAX) {
         PyDict_Clear(st->row_types);
     }

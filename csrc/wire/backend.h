@@ -107,24 +107,20 @@ WIRE_MUSTCHECK bool wire_parse_negotiation(wire_slice body, struct wire_negotiat
 static inline bool
 wire_read_cell(struct wire_reader *cells, wire_slice *value, bool *null)
 {
-    const uint8_t *p = wire_reader_take(cells, 4);
-    if (p == NULL) {
-        return false;
-    }
-    int32_t len = wire_load_i32(p);
-    *null = len == -1;
-    if (*null) {
-        value->ptr = NULL;
-        value->len = 0;
-        return true;
-    }
-    if (len < 0 || (size_t)len > wire_reader_left(cells)) {
+    size_t left = wire_reader_left(cells);
+    if (left < 4) {
         cells->bad = true;
         return false;
     }
-    value->ptr = cells->p;
-    value->len = (size_t)len;
-    cells->p += len;
+    uint32_t len = wire_load_u32(cells->p);
+    *null = len == UINT32_MAX;
+    value->ptr = cells->p + 4;
+    value->len = *null ? 0 : len;
+    if (value->len > left - 4) { /* a negative length, too */
+        cells->bad = true;
+        return false;
+    }
+    cells->p = value->ptr + value->len;
     return true;
 }
 
