@@ -553,7 +553,7 @@ take_next_row(struct wire_session *s, const struct wire_buffer *in, struct wire_
 {
     size_t have = in->end - in->start;
     const uint8_t *p = in->data + in->start;
-    if (have < 7 || p[0] != 'D') {
+    if (have < 7 || p[0] != 'D' || (head_step(s) & WIRE_STEP_RIDER) != 0) {
         return false;
     }
     uint32_t len = wire_load_u32(p + 1);

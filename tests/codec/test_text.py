@@ -129,7 +129,7 @@ def test_invalid_utf8_is_data_error() -> None:
     for data in (b"\xff", b"a\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80"):
         assert_not_decoded("text", data, "UTF-8")
         assert_not_decoded("unknown", data, "UTF-8")
-        assert_not_decoded("json", data, "UTF-8")
+        assert_not_decoded("json", data, "not a JSON document")
 
 
 def test_a_long_value_is_shortened_and_a_failing_repr_does_no_harm() -> None:
