@@ -21,6 +21,7 @@ from .shapes import (
     Vector,
 )
 from .shapes import NumberArray as NumberArray
+from .system import Lsn, Snapshot
 from .temporal import (
     INFINITY,
     NEGATIVE_INFINITY,
@@ -47,11 +48,13 @@ __all__ = [
     "Json",
     "Line",
     "LineSegment",
+    "Lsn",
     "Multirange",
     "Path",
     "Point",
     "Polygon",
     "Range",
+    "Snapshot",
     "SparseVector",
     "Vector",
 ]

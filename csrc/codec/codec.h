@@ -21,6 +21,8 @@ struct codec;
     X(json, "Json")                                                                                \
     X(json_null, "JSON_NULL")                                                                      \
     X(json_exact_dumps, "json_exact_dumps")                                                        \
+    X(lsn, "Lsn")                                                                                  \
+    X(snapshot, "Snapshot")                                                                        \
     X(interval, "Interval")                                                                        \
     X(beyond, "Beyond")                                                                            \
     X(out_of_range, "out_of_range")                                                                \

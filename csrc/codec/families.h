@@ -22,6 +22,7 @@ CODEC_FAMILY(float8);
 CODEC_FAMILY(numeric);
 /* text.c; `raw` is the text form of any type */
 CODEC_FAMILY(text);
+CODEC_FAMILY(name);
 CODEC_FAMILY(raw);
 CODEC_FAMILY(char);
 CODEC_FAMILY(bytea);
@@ -32,6 +33,14 @@ CODEC_FAMILY(timestamp);
 CODEC_FAMILY(timestamptz);
 CODEC_FAMILY(timetz);
 CODEC_FAMILY(interval);
+/* catalog.c */
+CODEC_FAMILY(tid);
+CODEC_FAMILY(xid8);
+CODEC_FAMILY(lsn);
+CODEC_FAMILY(snapshot);
+/* tsearch.c */
+CODEC_FAMILY(tsvector);
+CODEC_FAMILY(tsquery);
 /* geometric.c */
 CODEC_FAMILY(point);
 CODEC_FAMILY(line);

@@ -1,6 +1,8 @@
 /* text and its kin, "char", bytea, and the text form of types without a codec. */
 #include "families.h"
 
+#define TEXT_NAME_MAX 63
+
 PyObject *
 codec_text_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
@@ -30,6 +32,34 @@ text_put_made(const struct codec *self, struct codec_ctx *ctx, PyObject *value, 
     }
     Py_XDECREF(text);
     return outcome;
+}
+
+PyObject *
+codec_name_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
+{
+    return codec_str_of(self, ctx, value);
+}
+
+/* A name has at most 63 bytes. The binary form may not be longer; a text that is cast to
+ * name is cut behind the last character that fits, and so is this one. */
+enum codec_outcome
+codec_name_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                  struct wire_buffer *out)
+{
+    wire_slice utf8;
+    if (!PyUnicode_Check(value)) {
+        return codec_text_encode(self, ctx, value, out);
+    }
+    if (!codec_utf8_borrow(self, ctx, value, value, &utf8)) {
+        return CODEC_ERROR;
+    }
+    if (utf8.len > TEXT_NAME_MAX) {
+        utf8.len = TEXT_NAME_MAX;
+        while ((utf8.ptr[utf8.len] & 0xC0) == 0x80) {
+            utf8.len -= 1;
+        }
+    }
+    return codec_put_bytes(self, ctx, value, utf8.ptr, utf8.len, out);
 }
 
 enum codec_outcome

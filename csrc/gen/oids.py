@@ -29,7 +29,7 @@ def type_rows(bki: str) -> list[tuple[int, str]]:
             continue
         fields = FIELD.findall(match.group(1))
         oid, name, kind = int(fields[0]), fields[1], fields[6]
-        if kind in KINDS and not name.startswith(("pg_", "_pg_")):
+        if kind in KINDS:
             rows.append((oid, name))
     return sorted(rows)
 

@@ -35,11 +35,13 @@ from pgasync.types import (
     Circle,
     Line,
     LineSegment,
+    Lsn,
     Multirange,
     Path,
     Point,
     Polygon,
     Range,
+    Snapshot,
 )
 
 UTC = dt.timezone.utc
@@ -82,6 +84,29 @@ CASES: list[Case] = [
         "'{2024-02-29 00:00+00}'",
     ),
     ("timetz[]", [dt.time(1, tzinfo=UTC), None], "array['01:00+00', null]"),
+    ("tid[]", [(1, 2), None], "array['(1,2)'::tid, null]"),
+    ("xid[]", [5, None], "array['5'::xid, null]"),
+    ("cid[]", [5, None], "array['5'::cid, null]"),
+    ("xid8[]", [2**63, None], "array['9223372036854775808'::xid8, null]"),
+    ("pg_lsn[]", [Lsn(5), None], "array['0/5'::pg_lsn, null]"),
+    ("pg_snapshot[]", [Snapshot(1, 2, ())], "array['1:2:'::pg_snapshot]"),
+    ("txid_snapshot[]", [Snapshot(1, 2, ())], "array['1:2:'::txid_snapshot]"),
+    ("refcursor[]", ["", None], "array[''::refcursor, null]"),
+    ("jsonpath[]", ['$."a"', None], "array['$.a'::jsonpath, null]"),
+    ("tsvector[]", ["'a':1", None], "array['a:1'::tsvector, null]"),
+    ("tsquery[]", ["'a' & 'b'", None], "array['a & b'::tsquery, null]"),
+    ("regproc[]", ["now", None], "array['now'::regproc, null]"),
+    ("regprocedure[]", ["sum(integer)"], "array['sum(int4)'::regprocedure]"),
+    ("regoper[]", ["||/"], "array['||/'::regoper]"),
+    ("regoperator[]", ["+(integer,integer)"], "array['+(int4,int4)'::regoperator]"),
+    ("regclass[]", ["pg_class", None], "array['pg_class'::regclass, null]"),
+    ("regtype[]", ["integer", None], "array['int4'::regtype, null]"),
+    ("regconfig[]", ["english"], "array['english'::regconfig]"),
+    ("regdictionary[]", ["simple"], "array['simple'::regdictionary]"),
+    ("regnamespace[]", ["pg_catalog"], "array['pg_catalog'::regnamespace]"),
+    ("regrole[]", ["postgres"], "array['postgres'::regrole]"),
+    ("regcollation[]", ['"C"'], "array['\"C\"'::regcollation]"),
+    ("aclitem[]", ["=r/postgres"], "array['=r/postgres'::aclitem]"),
     ("interval[]", [dt.timedelta(1)], "'{1 day}'"),
     ("json[]", [{"a": 1}, None], "array['{\"a\": 1}', null]"),
     ("jsonb[]", [{"a": [1]}, None, 5], "array['{\"a\": [1]}', null, '5']"),
@@ -203,12 +228,19 @@ def test_round_trip(case: Case) -> None:
     if case[0] == "int2vector" and case[1] == []:
         assert encode(*case[:2]) == (0, b"")
         return
-    assert_same(round_trip(case[0], case[1]), case[1])
+    form, data = encode(*case[:2])
+    if case[0] in ("tsvector[]", "tsquery[]"):
+        assert form == 0  # only the server reads their text
+    elif form == 0:
+        assert case[0].startswith(("reg", "aclitem"))
+        assert_same(decode(case[0], data), case[1])
+    else:
+        assert_same(round_trip(case[0], case[1]), case[1])
 
 
 def test_every_array_type_is_covered() -> None:
     arrays = {name for name in OIDS if name.endswith("[]")}
-    assert arrays - {"record[]"} <= {case[0] for case in CASES}
+    assert arrays - {"record[]", "xml[]"} <= {case[0] for case in CASES}
 
 
 async def test_lower_bounds(conn: Any) -> None:
