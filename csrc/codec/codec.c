@@ -292,6 +292,31 @@ codec_fail_raised(const struct codec *codec, struct codec_ctx *ctx, PyObject *va
     return codec_fail_value(codec, ctx, value, "%s", remedy);
 }
 
+enum codec_outcome
+codec_encode(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+             struct wire_buffer *out)
+{
+    size_t mark = wire_buffer_mark(out);
+    enum codec_outcome outcome = codec->encode(codec, ctx, value, out);
+    if (outcome != CODEC_ERROR || strncmp(Py_TYPE(value)->tp_name, "numpy.", 6) != 0
+        || !PyErr_ExceptionMatches(ctx->types->data_error)) {
+        return outcome;
+    }
+    PyObject *error = codec_cause_take();
+    PyObject *item = PyObject_CallMethod(value, "item", NULL);
+    PyErr_Clear();
+    if (item != NULL && Py_TYPE(item) != Py_TYPE(value)) {
+        wire_buffer_rollback(out, mark);
+        outcome = codec->encode(codec, ctx, item, out);
+    }
+    Py_XDECREF(item);
+    if (outcome == CODEC_ERROR && error != NULL) { /* about the value as it was given */
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    }
+    Py_XDECREF(error);
+    return outcome;
+}
+
 int
 codec_buffer_failed(const struct wire_buffer *out)
 {

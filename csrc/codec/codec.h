@@ -169,6 +169,12 @@ const struct codec *codec_at(size_t index);
 static inline PyObject *
 codec_decode(const struct codec *codec, struct codec_ctx *ctx, wire_slice value);
 
+/* Encodes one value: calls encode, and once more with value.item() where it refuses a
+ * scalar of numpy. What a request and containers use; `out` is as it was on failure of
+ * the first call. */
+enum codec_outcome codec_encode(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+                                struct wire_buffer *out);
+
 /* Sets DataError: "cannot decode <type>: <reason>". Returns NULL. */
 PyObject *codec_fail(const struct codec *codec, struct codec_ctx *ctx, const char *format, ...);
 

@@ -49,7 +49,7 @@ container_put(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
 {
     size_t mark = wire_buffer_mark(out);
     wire_buffer_put_u32(out, 0);
-    enum codec_outcome outcome = codec->encode(codec, ctx, value, out);
+    enum codec_outcome outcome = codec_encode(codec, ctx, value, out);
     if (outcome == CODEC_BINARY && out->failed == WIRE_OK) {
         size_t len = wire_buffer_mark(out) - mark - 4;
         wire_store_u32(out->data + out->start + mark, (uint32_t)len);

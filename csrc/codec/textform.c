@@ -51,7 +51,7 @@ static enum codec_outcome
 textform_put_scalar(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
                     struct wire_buffer *out)
 {
-    enum codec_outcome outcome = codec->encode(codec, ctx, value, out);
+    enum codec_outcome outcome = codec_encode(codec, ctx, value, out);
     if (outcome != CODEC_BINARY || out->failed != WIRE_OK) {
         return outcome;
     }

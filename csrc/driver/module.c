@@ -138,7 +138,7 @@ core_codec_encode(PyObject *module, PyObject *args)
     struct wire_buffer out;
     wire_buffer_init(&out);
     PyObject *result = NULL;
-    enum codec_outcome outcome = codec->encode(codec, &ctx, value, &out);
+    enum codec_outcome outcome = codec_encode(codec, &ctx, value, &out);
     if (outcome != CODEC_ERROR && !codec_buffer_failed(&out)) {
         wire_slice bytes = wire_buffer_unread(&out);
         result = Py_BuildValue("(iy#)", (int)outcome, bytes.len > 0 ? (const char *)bytes.ptr : "",

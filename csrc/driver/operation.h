@@ -45,6 +45,7 @@ struct operation {
     bool abandoned;  /* given up while in flight: drained, its results dropped */
     bool failed;     /* an ErrorResponse came for it */
     bool stale;      /* because its statement had become stale */
+    bool bound;      /* its parameters were taken: the statement runs */
     bool retried;    /* it has been sent a second time for that */
     bool cancelled;
     bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try */

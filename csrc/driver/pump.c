@@ -129,8 +129,25 @@ field_is(PyObject *fields, const char *code, const char *text)
     return value != NULL && PyUnicode_CompareWithASCIIString(value, text) == 0;
 }
 
-/* What an error says about the statement: the server has forgotten it, or its
- * plan is stale. */
+/* Whether a value of a type that was looked up is not what the server takes for one: the
+ * type has been changed, or is gone. Its Bind has failed, so nothing has run. */
+static bool
+conn_types_are_stale(const struct operation *op, PyObject *fields)
+{
+    static const char *const codes[] = {"22P03", "42704", "42804", "XX000"};
+    if (op->bound || op->stmt->codecs == NULL || PyList_GET_SIZE(op->stmt->codecs) == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        if (field_is(fields, "C", codes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What an error says about the statement: the server has forgotten it, its plan is
+ * stale, or its types are. */
 static void
 conn_drop_stale(struct connection *conn, struct operation *op, PyObject *fields)
 {
@@ -139,8 +156,12 @@ conn_drop_stale(struct connection *conn, struct operation *op, PyObject *fields)
     }
     bool unknown = field_is(fields, "C", "26000");
     bool stale = field_is(fields, "C", "0A000") && field_is(fields, "R", "RevalidateCachedQuery");
-    if (unknown || stale) {
-        stmtcache_drop(&conn->cache, op->stmt, stale);
+    bool types = conn_types_are_stale(op, fields);
+    if (types) {
+        conn_tell(conn, conn->st->name_types_changed, PyTuple_New(0));
+    }
+    if (unknown || stale || types) {
+        stmtcache_drop(&conn->cache, op->stmt, !unknown);
         op->stale = true;
     }
 }
@@ -581,8 +602,10 @@ conn_on_event(struct connection *conn, struct wire_event *event)
     case WIRE_EV_COPY_OUT:
         conn_on_copy(conn, op, event->kind == WIRE_EV_COPY_IN);
         break;
-    case WIRE_EV_PARSED:
     case WIRE_EV_BOUND:
+        op->bound = true;
+        break;
+    case WIRE_EV_PARSED:
     case WIRE_EV_CLOSED:
     case WIRE_EV_NO_DATA:
     case WIRE_EV_EMPTY:

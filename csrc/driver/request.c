@@ -156,7 +156,7 @@ request_put_param(struct connection *conn, const struct codec *codec, struct cod
     }
     size_t mark = wire_put_param_begin(&conn->out);
     ctx->param_index = (int)index + 1;
-    enum codec_outcome outcome = codec->encode(codec, ctx, value, &conn->out);
+    enum codec_outcome outcome = codec_encode(codec, ctx, value, &conn->out);
     if (outcome == CODEC_ERROR) {
         return -1;
     }
@@ -716,6 +716,8 @@ conn_encode_again(struct connection *conn, struct operation *op)
     op->phase = OP_DEFERRED;
     op->failed = false;
     op->stale = false;
+    op->bound = false;
+    op->looked_up = false;
     op->retried = true;
     op->indeterminate = 0;
     op->tag_len = 0;

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import math
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 from codec.checks import (
@@ -216,3 +218,27 @@ def test_an_interrupt_is_not_converted() -> None:
         encode("float8", Stop())
     with pytest.raises(KeyboardInterrupt):
         encode("numeric", Stop())
+
+
+@pytest.mark.parametrize(
+    ("pg_type", "value", "same"),
+    [
+        ("bool", np.bool_(True), True),
+        ("int4", np.int64(-5), -5),
+        ("numeric", np.float32(1.5), Decimal("1.5")),
+        ("numeric[]", [np.float32(1.5), np.int8(2)], [Decimal("1.5"), Decimal(2)]),
+        ("float8", np.float32(1.5), 1.5),
+        ("timestamp", np.datetime64("2024-02-29T12:00"), dt.datetime(2024, 2, 29, 12)),
+        ("date", np.datetime64("2024-02-29"), dt.date(2024, 2, 29)),
+        ("interval", np.timedelta64(5, "s"), dt.timedelta(seconds=5)),
+        ("text", np.str_("x"), "x"),
+    ],
+)
+def test_scalars_of_numpy(pg_type: str, value: object, same: object) -> None:
+    assert encode(pg_type, value) == encode(pg_type, same)
+
+
+def test_scalars_of_numpy_that_do_not_fit() -> None:
+    assert_refused("bool", np.int64(1), "True or False")
+    assert_refused("date", np.float32(1.5), "datetime.date")
+    assert_refused("int4", np.complex64(1), "give an int")

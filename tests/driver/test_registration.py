@@ -194,6 +194,38 @@ class TestComposite:
             Decimal(3),
         ]
 
+    async def test_changed_elsewhere_before_it_is_sent(
+        self, open_in: Callable[..., Any]
+    ) -> None:
+        conn, other = await open_in(), await open_in()
+        other._link.typelink.changed = lambda: None  # as if it were not ours
+        other._link.types_changed = lambda: None
+        sql = "select $1::pair::text"
+        assert await conn.fetchval(sql, [(1, "x")]) == "(1,x)"
+        await other.execute("alter type pair add attribute c float8")
+        with pytest.raises(DataError, match=r"as pair: .*3"):
+            await conn.fetchval(sql, [(1, "x")])  # the server has said so
+        assert await conn.fetchval(sql, [{"a": 1, "b": "x", "c": 0.5}]) == "(1,x,0.5)"
+        await other.execute("alter type pair drop attribute b")
+        half = [{"a": 1, "b": None, "c": 0.5}]
+        async with conn.transaction():
+            await conn.execute("select 1")
+            with pytest.raises(pgasync.errors.DatatypeMismatch):
+                async with conn.transaction():
+                    await conn.fetchval(sql, half)
+            assert await conn.fetchval(sql, [(1, 0.5)]) == "(1,0.5)"
+
+    async def test_sent_again_as_the_type_is_now(
+        self, open_in: Callable[..., Any]
+    ) -> None:
+        conn, other = await open_in(), await open_in()
+        other._link.types_changed = lambda: None
+        sql = "select $1::pair::text"
+        assert await conn.fetchval(sql, [(1, "x")]) == "(1,x)"
+        await other.execute("alter type pair alter attribute a set data type float8")
+        assert await conn.fetchval(sql, [(2, "x")]) == "(2,x)"
+        assert await conn.fetchval(sql, [(1.5, "x")]) == "(1.5,x)"
+
 
 class TestFunctions:
     @pytest.mark.parametrize("form", ["text", "binary"])
