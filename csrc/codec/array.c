@@ -123,6 +123,12 @@ array_is_of_json(const struct codec *elem)
     return elem->encode == codec_json_encode || elem->encode == codec_jsonb_encode;
 }
 
+bool
+array_is_of_arrays(const struct codec *self)
+{
+    return self->elem->encode == codec_array_encode || self->elem->encode == codec_textarray_encode;
+}
+
 /* Whether a list `dims` levels deep holds lists beyond that. */
 static bool
 array_holds_lists(PyObject *list, int dims)
@@ -137,11 +143,12 @@ array_holds_lists(PyObject *list, int dims)
 }
 
 /* A plain list, unless more has to be known to send it back: lower bounds that are
- * not 1, or which of the lists are JSON documents. Steals `list`. */
+ * not 1, or which of the lists are elements. Steals `list`. */
 static PyObject *
 array_finish(struct array_in *in, PyObject *list)
 {
-    if (in->bounded || (array_is_of_json(in->self->elem) && array_holds_lists(list, in->dims))) {
+    if (in->bounded || (in->dims > 1 && array_is_of_arrays(in->self))
+        || (array_is_of_json(in->self->elem) && array_holds_lists(list, in->dims))) {
         return array_with_bounds(in->ctx, list, in->lower, in->dims);
     }
     return list;
@@ -321,13 +328,14 @@ array_inspect(struct array_out *array, PyObject *value)
 {
     PyTypeObject *with_bounds = (PyTypeObject *)array->ctx->types->array;
     int bounds = 0;
-    array->dims_max = WIRE_ARRAY_DIMS_MAX + 1;
+    const bool of_arrays = array_is_of_arrays(array->self);
+    array->dims_max = of_arrays ? 1 : WIRE_ARRAY_DIMS_MAX + 1;
     if (!PyList_CheckExact(value) && PyObject_TypeCheck(value, with_bounds)) {
         bounds = array_read_bounds(array, value);
         if (bounds < 0) {
             return false;
         }
-        if (bounds > 0 && array_is_of_json(array->self->elem)) {
+        if (bounds > 0 && (of_arrays || array_is_of_json(array->self->elem))) {
             array->dims_max = bounds;
         }
     }

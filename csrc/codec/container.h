@@ -98,6 +98,10 @@ char container_delimiter(const struct codec *array);
  * `list`. */
 PyObject *array_with_bounds(struct codec_ctx *ctx, PyObject *list, const int32_t *lower, int dims);
 
+/* Whether its elements are of a domain over an array type: lists that are no level of
+ * the array itself. A plain list has one level then, a types.Array says how many. */
+bool array_is_of_arrays(const struct codec *self);
+
 /* The bits of a range's first byte. */
 enum range_flags {
     RANGE_EMPTY = 0x01,

@@ -409,6 +409,11 @@ textform_array(const struct codec *self, struct codec_ctx *ctx, wire_slice text)
     PyObject *list = bounds < 0 ? textform_fail(&form) : textform_read_list(&form, 1, &dims);
     list = textform_end(&form, list);
     container_leave(ctx);
+    if (list != NULL && bounds == 0 && dims > 1 && array_is_of_arrays(self)) {
+        for (; bounds < dims; bounds++) {
+            lower[bounds] = 1;
+        }
+    }
     if (list != NULL && bounds > 0 && bounds == dims) {
         return array_with_bounds(ctx, list, lower, dims);
     }

@@ -152,6 +152,9 @@ request_put_param(struct connection *conn, const struct codec *codec, struct cod
 {
     if (value == Py_None) {
         wire_put_param_null(&conn->out);
+        if (codec->format == WIRE_FORMAT_TEXT) { /* it may have no function for the other */
+            wire_put_param_format(&conn->out, bind, index, WIRE_FORMAT_TEXT);
+        }
         return 0;
     }
     size_t mark = wire_put_param_begin(&conn->out);
