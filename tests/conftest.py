@@ -44,6 +44,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# Lines for the end of the run: what tests have counted.
+
+SUMMARY: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SUMMARY] = []
+
+
+@pytest.fixture(scope="session")
+def summary(request: pytest.FixtureRequest) -> list[str]:
+    """Lines to print at the end of the run."""
+    return request.config.stash[SUMMARY]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in config.stash[SUMMARY]:
+        terminalreporter.write_line(line)
+
+
 # The two loops
 
 

@@ -1,0 +1,197 @@
+"""Value → Python → value gives the same text on the server, for every type, by itself
+and inside of arrays, a composite, a domain, a range, a multirange and a record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import contexts
+import pytest
+from contexts import Case, Tables
+from literals import TYPES, Type
+
+from pgasync.errors import DataError, UndefinedFunction
+
+
+class Difference(NamedTuple):
+    """A case that does not come back identical, and why."""
+
+    type: str
+    contexts: frozenset[str] | None  # None: all that hold a value
+    literal: str | None  # None: all
+    reason: str
+
+    def covers(self, case: Case) -> bool:
+        return (
+            self.type == case.type.name
+            and (self.contexts is None or case.context in self.contexts)
+            and self.literal in (None, case.literal)
+        )
+
+
+IN_RECORD = frozenset(["record"])
+NO_BINARY_OUTPUT = (
+    "the server sends a record in binary only, and an aclitem in text only; it refuses"
+)
+SPELLING = "json keeps the spelling of a number, a Decimal spells it in its own way"
+STRING = "a str is sent as the text of a document: send a JSON string as types.Json"
+DIFFERENCES = (
+    *(
+        Difference(name, IN_RECORD, None, NO_BINARY_OUTPUT)
+        for name in ("aclitem", "aclitem[]", "granted", "granted[]", "deep")
+    ),
+    Difference("json", None, "1e400", SPELLING),
+    *(
+        Difference(name, None, text, STRING)
+        for name in ("json", "jsonb")
+        for text in ('"text"', '""')
+    ),
+)
+
+
+@dataclass
+class Tally:
+    """What the summary counts."""
+
+    types: dict[str, bool] = field(default_factory=dict)  # name: natural kind?
+    text_types: int = 0
+    values: int = 0
+    cases: int = 0
+    identical: int = 0
+    unused: set[Difference] = field(default_factory=lambda: set(DIFFERENCES))
+
+    def add(self, one: Type, cases: list[Case]) -> None:
+        self.values += len(one.literals)
+        self.cases += len(cases)
+        self.identical += sum(case.identical for case in cases)
+        if one.kinds == (str,):
+            self.text_types += 1
+        else:
+            self.types[one.name] = all(
+                isinstance(case.value, one.kinds)
+                for case in cases
+                if case.context == contexts.BARE.name
+            )
+
+    @property
+    def natural(self) -> float:
+        return sum(self.types.values()) / len(self.types)
+
+    def __str__(self) -> str:
+        share = 100 * self.identical / self.cases
+        return (
+            f"{self.text_types + len(self.types)} types, {self.values} values, "
+            f"{self.cases} type x value x context cases: {share:.2f} % with identical "
+            f"text ({self.cases - self.identical} documented differences); natural "
+            f"Python kind, not str, for {sum(self.types.values())} of "
+            f"{len(self.types)} types ({self.text_types} more are text by nature)"
+        )
+
+
+@pytest.fixture(scope="module")
+def tables(dsn: str) -> Iterator[Tables]:
+    yield asyncio.run(contexts.create(dsn, TYPES))
+    asyncio.run(contexts.drop(dsn))
+
+
+@pytest.fixture(scope="module")
+def tally() -> Tally:
+    return Tally()
+
+
+def reason(case: Case) -> Difference | None:
+    return next((found for found in DIFFERENCES if found.covers(case)), None)
+
+
+@pytest.mark.parametrize("one", TYPES, ids=lambda one: one.name)
+def test_round_trip(dsn: str, tables: Tables, tally: Tally, one: Type) -> None:
+    if one not in tables.types:
+        pytest.skip(f"the server has no {one.name}")
+
+    async def run() -> list[Case]:
+        async with contexts.connected(dsn) as conn:
+            return await contexts.cases_of(conn, tables, one)
+
+    cases = asyncio.run(run())
+    assert len(cases) > 6 * len(one.literals)
+    differ = [case for case in cases if not case.identical]
+    tally.unused -= {reason(case) for case in differ}
+    wrong = [case for case in differ if reason(case) is None]
+    assert not wrong, f"{len(wrong)} of {len(cases)}:\n" + "\n".join(map(str, wrong))
+    tally.add(one, cases)
+
+
+def test_summary(summary: list[str], tables: Tables, tally: Tally) -> None:
+    if tally.text_types + len(tally.types) < len(tables.types):
+        pytest.skip("counts nothing but a whole run without failures")
+    summary.append(f"types: {tally}")
+    assert len(tables.types) > 90
+    assert tally.cases > 8_000
+    assert tally.identical / tally.cases > 0.99
+    assert tally.natural >= 0.9, [
+        name for name, good in tally.types.items() if not good
+    ]
+    assert not tally.unused, "no longer different"
+
+
+# The defaults
+
+
+def test_defaults(dsn: str, tables: Tables) -> None:
+    """With no policy chosen, what comes back differs in JSON only: numbers are floats,
+    of which one is infinite, and null is None. What Python's classes for dates and
+    times cannot hold is an error that says what to do."""
+
+    async def run() -> None:
+        async with contexts.connected(
+            dsn, out_of_range="error", json_numbers="float", json_null="none"
+        ) as conn:
+            for one in tables.types:
+                for case in await contexts.cases_in(conn, one, contexts.BARE):
+                    check(case)
+
+    def check(case: Case) -> None:
+        if case.identical:
+            seen.add("identical")
+        elif case.type.name in ("json", "jsonb", "jsonb[]", "nested"):
+            seen.add("json")
+        else:
+            assert isinstance(case.error, DataError), case
+            assert "out_of_range='sentinel' or 'clamp'" in str(case.error), case
+            seen.add("error")
+
+    seen: set[str] = set()
+    asyncio.run(run())
+    assert seen == {"identical", "error", "json"}
+
+
+# Records that are made in the statement
+
+RECORDS: list[tuple[str, Any]] = [
+    ("row()", ()),
+    ("row(1)", (1,)),
+    ("row(1, 'unknown', null)", (1, "unknown", None)),
+    ("row(row(row('a')))", ((("a",),),)),
+    ("row(array[row(1, 'a'), row(2, null)])", ([(1, "a"), (2, None)],)),
+    ("row('{}'::text[], '[0:1]={a,b}'::text[])", ([], ["a", "b"])),
+    ("(select t from (select 1 as a, 'x' as b) as t)", (1, "x")),
+    ("array[row(1), row(2)]", [(1,), (2,)]),
+]
+
+
+@pytest.mark.parametrize(("sql", "expected"), RECORDS, ids=[sql for sql, _ in RECORDS])
+async def test_records(conn: Any, sql: str, expected: Any) -> None:
+    assert await conn.fetchval(f"select {sql}") == expected
+
+
+async def test_a_record_without_a_binary_form(conn: Any) -> None:
+    """The server's error, by name; nothing is guessed from the bytes."""
+    sql = "select row(1, '=r/postgres'::aclitem)"
+    with pytest.raises(
+        UndefinedFunction, match=r"no binary output function .* aclitem"
+    ):
+        await conn.fetchval(sql)
+    assert await conn.fetchval(f"{sql}::text") == "(1,=r/postgres)"
