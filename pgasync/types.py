@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, final
 
+from .jsontext import decimal_exact as decimal_exact
 from .jsontext import dumps as json_exact_dumps  # noqa: F401
 from .shapes import (
     Box,

@@ -23,6 +23,7 @@ struct codec;
     X(json_exact_dumps, "json_exact_dumps")                                                        \
     X(lsn, "Lsn")                                                                                  \
     X(snapshot, "Snapshot")                                                                        \
+    X(decimal_exact, "decimal_exact")                                                              \
     X(interval, "Interval")                                                                        \
     X(beyond, "Beyond")                                                                            \
     X(out_of_range, "out_of_range")                                                                \

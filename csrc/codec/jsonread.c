@@ -257,7 +257,8 @@ static PyObject *
 json_decimal(struct json_reader *r, const uint8_t *begin, size_t len)
 {
     PyObject *text = json_ascii(begin, len);
-    PyObject *number = text == NULL ? NULL : PyObject_CallOneArg(r->ctx->types->decimal_type, text);
+    PyObject *number =
+        text == NULL ? NULL : PyObject_CallOneArg(r->ctx->types->decimal_exact, text);
     Py_XDECREF(text);
     return number;
 }

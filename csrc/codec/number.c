@@ -308,7 +308,7 @@ codec_numeric_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice
     }
     wire_buffer_clear(&buffer, false);
     if (text != NULL) {
-        result = PyObject_CallOneArg(ctx->types->decimal_type, text);
+        result = PyObject_CallOneArg(ctx->types->decimal_exact, text);
         Py_DECREF(text);
     }
     return result;
