@@ -58,7 +58,7 @@ def fuzz(targets: list[Target], seconds: float, folder: Path) -> bool:
         seeds.mkdir()
         corpus = target.corpus(seeds)
         if clang:
-            runs, output = fuzzing.with_libfuzzer(name, program, corpus, seconds)
+            runs, output = fuzzing.with_libfuzzer(target, program, corpus, seconds)
         else:
             seed = secrets.randbits(32)
             finding = fuzzing.FINDINGS / f"{name}-{seed}"

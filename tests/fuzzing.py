@@ -99,6 +99,7 @@ class Target:
     source: Path
     library: Callable[[], Library]
     corpus: Callable[[Path], list[Path]]  # given a folder for what has to be made
+    options: tuple[str, ...] = ()  # of libFuzzer
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -139,15 +140,16 @@ def execute(command: list[str], seconds: float, pattern: str) -> tuple[int | Non
 
 
 def with_libfuzzer(
-    name: str, program: Path, corpus: Sequence[Path], seconds: float
+    target: Target, program: Path, corpus: Sequence[Path], seconds: float
 ) -> tuple[int | None, str]:
+    name = target.name
     grown = program.parent / f"corpus-{name}"  # what it finds of interest goes here
     grown.mkdir()
     start = program.parent / f"start-{name}"
     start.mkdir()
     for path in corpus:
         shutil.copy(path, start)
-    command = [str(program), str(grown), str(start)]
+    command = [str(program), *target.options, str(grown), str(start)]
     command += [f"-max_total_time={max(1, round(seconds))}", f"-max_len={INPUT_MAX}"]
     command += ["-timeout=10", "-print_final_stats=1"]
     command += [f"-artifact_prefix={FINDINGS / name}-"]

@@ -415,6 +415,7 @@ class DBAPI:
     """What SQLAlchemy takes for a PEP 249 module: pgasync's own names, and a
     connect() for the greenlet."""
 
+    __name__ = pgasync.__name__
     apilevel = pgasync.apilevel
     threadsafety = pgasync.threadsafety
     paramstyle = pgasync.paramstyle

@@ -175,14 +175,17 @@ encode(const struct codec *codec, struct codec_ctx *ctx, PyObject *value, struct
     return (int)outcome == codec->format;
 }
 
-/* A str is sent as JSON text, so that strings of JSON do not go back as they came. */
+/* Whether there is JSON in a type: a str is sent as JSON text, so that a string of JSON
+ * does not go back as it came. */
 static bool
 is_json(const struct codec *codec)
 {
-    while (codec->elem != NULL) {
-        codec = codec->elem;
+    bool found = strncmp(codec->name, "json", 4) == 0;
+    found = found || (codec->elem != NULL && is_json(codec->elem));
+    for (size_t i = 0; !found && i < codec->members_count; i++) {
+        found = is_json(codec->members[i].codec);
     }
-    return strncmp(codec->name, "json", 4) == 0;
+    return found;
 }
 
 /* What was encoded can be decoded, and is then encoded the same. */

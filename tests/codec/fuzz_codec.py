@@ -83,4 +83,7 @@ def corpus(folder: Path) -> list[Path]:
     return [*files_in(HERE / "corpus"), *files_in(folder)]
 
 
-TARGET = Target("codec", HERE / "fuzz_codec.c", library, corpus)
+# Python keeps memory for later, and a look for leaks after each input that made it do
+# so is slow: leaks are found at the end.
+OPTIONS_OF_FUZZER = ("-detect_leaks=0",)
+TARGET = Target("codec", HERE / "fuzz_codec.c", library, corpus, OPTIONS_OF_FUZZER)

@@ -46,6 +46,27 @@ def nested(make: Any) -> Any:
     return make("composite", MADE_OID + 3, "nested", None, members)
 
 
+SPELLED = (
+    "bool int2 int8 oid float4 float8 numeric bytea uuid date time timestamp"
+    " timestamptz interval text jsonb int4[] numrange point"
+).split()
+
+
+def in_text(make: Any) -> Iterator[Subject]:
+    """Containers that travel as text, because of what is in them."""
+    plain = make("text", MADE_OID, "plain")
+    yield Subject(make("array", MADE_OID + 1, "plain[]", plain), "plain[]")
+    span = make("range", MADE_OID + 2, "plainrange", plain)
+    yield Subject(span, "plainrange")
+    yield Subject(
+        make("multirange", MADE_OID + 3, "plainmultirange", span), "plainmultirange"
+    )
+    members = [("p", plain), *((name, OIDS[name]) for name in SPELLED)]
+    spelled = make("composite", MADE_OID + 4, "spelled", None, members)
+    yield Subject(spelled, "spelled")
+    yield Subject(make("array", MADE_OID + 5, "spelled[]", spelled), "spelled[]")
+
+
 def made_subjects(make: Any = _core.Codec) -> Iterator[Subject]:
     """Every kind, and an array of it where there is one."""
     for kind in _core.codec_kinds():
@@ -54,6 +75,7 @@ def made_subjects(make: Any = _core.Codec) -> Iterator[Subject]:
             array = f"{kind}[]"
             yield Subject(make("array", MADE_OID + 1, array, codec), array)
     yield Subject(nested(make), "nested")
+    yield from in_text(make)
 
 
 SUBJECTS = [
