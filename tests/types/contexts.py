@@ -14,9 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from literals import EXTENSIONS, SETUP, Type
-
 import pgasync
+from literals import EXTENSIONS, SETUP, Type
 from pgasync.errors import (
     Error,
     FeatureNotSupported,

@@ -188,15 +188,15 @@ MISC = rows(
                        "'\\\\':3 é:16383", "a:1,2,3,4,5,6,7,8,9,10")),
     ("tsquery", str, ("", "a", "a & b", "a | !b", "(a | b) & !c", "a <-> b", "a <3> b",
                       "a:AB*", "'it''s' & 'x y'", "!!a", "a <-> (b | c) <-> d")),
-    ("pg_lsn", (int, str), ("0/0", "16/B374D848", "FFFFFFFF/FFFFFFFF", "0/1")),
+    ("pg_lsn", types.Lsn, ("0/0", "16/B374D848", "FFFFFFFF/FFFFFFFF", "0/1")),
     ("tid", tuple, ("(0,0)", "(0,1)", "(4294967295,65535)", "(42,7)")),
     ("xid", int, ("0", "3", "4294967295")),
     ("xid8", int, ("0", "3", "4294967296", "18446744073709551615")),
     ("cid", int, ("0", "3", "4294967295")),
     ("oidvector", (tuple, list), ("", "1", "23 25 4294967295", "0 0 0")),
     ("int2vector", (tuple, list), ("", "1", "1 -32768 32767", "0 0 0")),
-    ("pg_snapshot", str, ("10:20:10,14,15", "1:1:", "1:9223372036854775807:")),
-    ("txid_snapshot", str, ("10:20:10,14,15", "1:1:")),
+    ("pg_snapshot", types.Snapshot, ("10:20:10,14,15", "1:1:", "1:9223372036854775807:")),
+    ("txid_snapshot", types.Snapshot, ("10:20:10,14,15", "1:1:")),
     ("aclitem", str, ("=r/postgres", "postgres=arwdDxtm/postgres", "=/postgres")),
     ("regproc", str, ("-", "now", "pg_catalog.pg_typeof", "4000000000")),
     ("regprocedure", str, ("-", "abs(integer)", "lower(text)", "4000000000")),
@@ -387,13 +387,8 @@ EXTENDED = rows(
 )  # fmt: skip
 
 # Types that travel as text, and so do not come inside of records.
-AWAITED = frozenset(
-    'money refcursor inet cidr macaddr macaddr8 "bit" varbit tsvector tsquery pg_lsn tid '
-    "xid xid8 cid pg_snapshot txid_snapshot regproc regprocedure regoper regoperator "
-    "regclass regtype regrole regnamespace regconfig regdictionary regcollation jsonpath "
-    "regtype[]".split()
-)
-ALL = (
+AWAITED = frozenset('money inet cidr macaddr macaddr8 "bit" varbit'.split())
+ALL: tuple[Type, ...] = (
     *NUMBERS, *STRINGS, *TIMES, *SHAPES, *NETWORK, *MISC, *JSON, *RANGES, *ARRAYS,
     *USER, *EXTENDED,
 )  # fmt: skip

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import contexts
 import pytest
+
+import contexts
 from contexts import Case, Tables
 from literals import TYPES, Type
-
 from pgasync.errors import DataError, UndefinedFunction
 
 
@@ -36,12 +36,21 @@ IN_RECORD = frozenset(["record"])
 NO_BINARY_OUTPUT = (
     "the server sends a record in binary only, and an aclitem in text only; it refuses"
 )
+OID_IN_RECORD = (
+    "in binary, so in a record, it is a number, and what that stands for is the "
+    "server's to tell: the driver refuses"
+)
 SPELLING = "json keeps the spelling of a number, a Decimal spells it in its own way"
 STRING = "a str is sent as the text of a document: send a JSON string as types.Json"
 DIFFERENCES = (
     *(
         Difference(name, IN_RECORD, None, NO_BINARY_OUTPUT)
         for name in ("aclitem", "aclitem[]", "granted", "granted[]", "deep")
+    ),
+    *(
+        Difference(one.name, IN_RECORD, None, OID_IN_RECORD)
+        for one in TYPES
+        if one.name.startswith("reg")
     ),
     Difference("json", None, "1e400", SPELLING),
     *(
@@ -130,7 +139,7 @@ def test_summary(summary: list[str], tables: Tables, tally: Tally) -> None:
     summary.append(f"types: {tally}")
     assert len(tables.types) > 90
     assert tally.cases > 8_000
-    assert tally.identical / tally.cases > 0.99
+    assert tally.identical / tally.cases > 0.98
     assert tally.natural >= 0.9, [
         name for name, good in tally.types.items() if not good
     ]
