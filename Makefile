@@ -2,7 +2,8 @@
 # make test         the whole suite, on servers it starts itself
 # make test-asan    the Python suite on a core built with ASan and UBSan
 # make fuzz         the fuzz targets of csrc/wire and csrc/codec
-# make bench        throughput of pgasync and its peers; bench-count: instructions
+# make bench        throughput of pgasync and its peers; bench-count: instructions;
+#                   bench-values: what each makes of the same values
 # make format       clang-format and ruff; make lint: what the suite checks of it
 # make clean        removes everything made here, virtual environments included
 #
@@ -35,7 +36,7 @@ RUN_ASAN = cd tests && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
   PYTHONMALLOC=malloc \
   ../$(ASAN_VENV)/bin/pytest
 
-.PHONY: demo test test-asan fuzz bench bench-count format lint clean check-tools
+.PHONY: demo test test-asan fuzz bench bench-count bench-values format lint clean check-tools
 
 demo: $(VENV)/.built
 	@$(BIN)/python tests/run_demo.py $(ARGS)
@@ -70,6 +71,9 @@ bench: $(VENV)/.bench
 
 bench-count: $(VENV)/.bench
 	@$(BIN)/python benchmarks/count.py $(ARGS)
+
+bench-values: $(VENV)/.bench
+	@$(BIN)/python benchmarks/values.py $(ARGS)
 
 format: $(VENV)/.built
 	@$(BIN)/clang-format -i --style=file:csrc/.clang-format \
