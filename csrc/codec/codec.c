@@ -292,13 +292,21 @@ codec_fail_raised(const struct codec *codec, struct codec_ctx *ctx, PyObject *va
     return codec_fail_value(codec, ctx, value, "%s", remedy);
 }
 
+/* An array of one element has an item(), too, but is no scalar. */
+static bool
+codec_is_numpy_scalar(PyObject *value)
+{
+    const char *name = Py_TYPE(value)->tp_name;
+    return strncmp(name, "numpy.", 6) == 0 && strcmp(name, "numpy.ndarray") != 0;
+}
+
 enum codec_outcome
 codec_encode(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
              struct wire_buffer *out)
 {
     size_t mark = wire_buffer_mark(out);
     enum codec_outcome outcome = codec->encode(codec, ctx, value, out);
-    if (outcome != CODEC_ERROR || strncmp(Py_TYPE(value)->tp_name, "numpy.", 6) != 0
+    if (outcome != CODEC_ERROR || !codec_is_numpy_scalar(value)
         || !PyErr_ExceptionMatches(ctx->types->data_error)) {
         return outcome;
     }
