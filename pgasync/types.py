@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, final
 
+from .bits import BitString
 from .jsontext import decimal_exact as decimal_exact
 from .jsontext import dumps as json_exact_dumps  # noqa: F401
 from .shapes import (
@@ -40,6 +41,7 @@ __all__ = [
     "NEGATIVE_INFINITY",
     "Array",
     "Beyond",
+    "BitString",
     "Box",
     "Circle",
     "Cube",

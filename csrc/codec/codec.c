@@ -35,6 +35,23 @@ codec_types_init_own(struct codec_types *types)
 }
 
 static int
+codec_types_init_addresses(struct codec_types *types)
+{
+    PyObject *module = PyImport_ImportModule("ipaddress");
+    if (module == NULL) {
+        return -1;
+    }
+    bool found = true;
+#define X(field, name)                                                                             \
+    types->field = PyObject_GetAttrString(module, name);                                           \
+    found = found && types->field != NULL && PyType_Check(types->field);
+    CODEC_ADDRESS_TYPES(X)
+#undef X
+    Py_DECREF(module);
+    return found ? 0 : -1;
+}
+
+static int
 codec_types_init_uuid(struct codec_types *types)
 {
     PyObject *safe = codec_import("uuid", "SafeUUID");
@@ -82,7 +99,7 @@ codec_types_init(struct codec_types *types, PyObject *data_error)
         return -1;
     }
     if (codec_types_init_uuid(types) < 0 || codec_types_init_json(types) < 0
-        || codec_types_init_own(types) < 0) {
+        || codec_types_init_own(types) < 0 || codec_types_init_addresses(types) < 0) {
         return -1;
     }
     return codec_datetime_import();
@@ -93,6 +110,7 @@ codec_types_traverse(struct codec_types *types, visitproc visit, void *arg)
 {
 #define X(field, name) Py_VISIT(types->field);
     CODEC_PYTHON_TYPES(X)
+    CODEC_ADDRESS_TYPES(X)
 #undef X
     Py_VISIT(types->data_error);
     Py_VISIT(types->decimal_type);
@@ -110,6 +128,7 @@ codec_types_clear(struct codec_types *types)
 {
 #define X(field, name) Py_CLEAR(types->field);
     CODEC_PYTHON_TYPES(X)
+    CODEC_ADDRESS_TYPES(X)
 #undef X
     Py_CLEAR(types->data_error);
     Py_CLEAR(types->decimal_type);

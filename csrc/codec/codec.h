@@ -21,6 +21,7 @@ struct codec;
     X(json, "Json")                                                                                \
     X(json_null, "JSON_NULL")                                                                      \
     X(json_exact_dumps, "json_exact_dumps")                                                        \
+    X(bit_string, "BitString")                                                                     \
     X(lsn, "Lsn")                                                                                  \
     X(snapshot, "Snapshot")                                                                        \
     X(decimal_exact, "decimal_exact")                                                              \
@@ -48,10 +49,20 @@ struct codec;
 
 #define CODEC_JSON_KEYS 256
 
+/* The same of the standard library's ipaddress. */
+#define CODEC_ADDRESS_TYPES(X)                                                                     \
+    X(ipv4_address, "IPv4Address")                                                                 \
+    X(ipv4_interface, "IPv4Interface")                                                             \
+    X(ipv4_network, "IPv4Network")                                                                 \
+    X(ipv6_address, "IPv6Address")                                                                 \
+    X(ipv6_interface, "IPv6Interface")                                                             \
+    X(ipv6_network, "IPv6Network")
+
 /* The Python objects that codecs make and recognise; one per module state. */
 struct codec_types {
 #define X(field, name) PyObject *field;
     CODEC_PYTHON_TYPES(X)
+    CODEC_ADDRESS_TYPES(X)
 #undef X
     PyObject *data_error;   /* pgasync.errors.DataError */
     PyObject *decimal_type; /* decimal.Decimal */

@@ -33,6 +33,13 @@ CODEC_FAMILY(timestamp);
 CODEC_FAMILY(timestamptz);
 CODEC_FAMILY(timetz);
 CODEC_FAMILY(interval);
+/* inet.c */
+CODEC_FAMILY(inet);
+CODEC_FAMILY(cidr);
+CODEC_FAMILY(macaddr);
+/* bits.c, money.c */
+CODEC_FAMILY(bits);
+CODEC_FAMILY(money);
 /* catalog.c */
 CODEC_FAMILY(tid);
 CODEC_FAMILY(xid8);

@@ -31,10 +31,15 @@
     TUPLE(BOX, "box", box, 32)                                                                     \
     TUPLE(POLYGON, "polygon", polygon, -1)                                                         \
     TUPLE(LINE, "line", line, 24)                                                                  \
+    TYPE(CIDR, "cidr", cidr, -1)                                                                   \
     TYPE(FLOAT4, "float4", float4, 4)                                                              \
     TYPE(FLOAT8, "float8", float8, 8)                                                              \
     PSEUDO(UNKNOWN, "unknown", raw, -1)                                                            \
     TUPLE(CIRCLE, "circle", circle, 24)                                                            \
+    TYPE(MACADDR8, "macaddr8", macaddr, 8)                                                         \
+    TYPE(MONEY, "money", money, 8)                                                                 \
+    TYPE(MACADDR, "macaddr", macaddr, 6)                                                           \
+    TYPE(INET, "inet", inet, -1)                                                                   \
     TEXTUAL(ACLITEM, "aclitem", raw)                                                               \
     TYPE(BPCHAR, "bpchar", text, -1)                                                               \
     TYPE(VARCHAR, "varchar", text, -1)                                                             \
@@ -44,6 +49,8 @@
     TYPE(TIMESTAMPTZ, "timestamptz", timestamptz, 8)                                               \
     TYPE(INTERVAL, "interval", interval, 16)                                                       \
     TYPE(TIMETZ, "timetz", timetz, 12)                                                             \
+    TYPE(BIT, "bit", bits, -1)                                                                     \
+    TYPE(VARBIT, "varbit", bits, -1)                                                               \
     TYPE(NUMERIC, "numeric", numeric, -1)                                                          \
     TYPE(REFCURSOR, "refcursor", text, -1)                                                         \
     TEXTUAL(REGPROCEDURE, "regprocedure", raw)                                                     \

@@ -10,6 +10,7 @@ import pickle
 import struct
 import uuid
 from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from pgasync import _core
 from pgasync.errors import DataError
 from pgasync.types import (
     Array,
+    BitString,
     Box,
     Circle,
     Line,
@@ -107,6 +109,13 @@ CASES: list[Case] = [
     ("regrole[]", ["postgres"], "array['postgres'::regrole]"),
     ("regcollation[]", ['"C"'], "array['\"C\"'::regcollation]"),
     ("aclitem[]", ["=r/postgres"], "array['=r/postgres'::aclitem]"),
+    ("inet[]", [IPv4Address(5), None], "array['0.0.0.5'::inet, null]"),
+    ("cidr[]", [IPv4Network("10.0.0.0/8")], "array['10/8'::cidr]"),
+    ("macaddr[]", ["08:00:2b:01:02:03"], "'{08:00:2b:01:02:03}'"),
+    ("macaddr8[]", ["08:00:2b:01:02:03:04:05"], "'{08:00:2b:01:02:03:04:05}'"),
+    ("varbit[]", [BitString("01"), None], "array['01'::varbit, null]"),
+    ("bit[]", [BitString("1"), BitString("0")], "array['1'::bit, '0']"),
+    ("money[]", [Decimal("1.50"), None], "array['1.50'::money, null]"),
     ("interval[]", [dt.timedelta(1)], "'{1 day}'"),
     ("json[]", [{"a": 1}, None], "array['{\"a\": 1}', null]"),
     ("jsonb[]", [{"a": [1]}, None, 5], "array['{\"a\": [1]}', null, '5']"),

@@ -9,6 +9,7 @@ import pickle
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -334,7 +335,7 @@ MOOD = sa.Enum(Color, name="color")
         (sa.JSON, {"a": [1, None, "ü"]}),
         (pg.JSONB, [1.5, {"b": True}]),
         (pg.JSONB, "a string"),
-        (pg.INET, "10.0.0.1"),
+        (pg.INET, ip_address("10.0.0.1")),
         (pg.MACADDR, "08:00:2b:01:02:03"),
         (pg.OID, 2**32 - 1),
         (pg.ARRAY(sa.Integer), [1, None, 3]),
@@ -350,7 +351,7 @@ MOOD = sa.Enum(Color, name="color")
         (pg.ARRAY(MOOD), [Color.red, None, Color.blue]),
         (pg.ARRAY(MOOD, as_tuple=True), (Color.red,)),
         (pg.ARRAY(MOOD), []),
-        (pg.ARRAY(pg.INET), ["10.0.0.1", "::1"]),
+        (pg.ARRAY(pg.INET), [ip_address("10.0.0.1"), ip_address("::1")]),
         (pg.ARRAY(pg.JSONB), [{"a": 1}, "x", 2]),
         (pg.ARRAY(pg.JSONB), Array([{"a": 1}, [2]], (1,))),
         (sa.ARRAY(sa.Boolean), [True, False]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import datetime as dt
 import enum
+import ipaddress
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,6 +15,7 @@ import pytest
 
 import pgasync
 import pgmock
+from pgasync import types
 from pgasync.infer import infer
 
 UTC = dt.timezone.utc
@@ -52,6 +54,9 @@ class Colour(enum.Enum):
         (array.array("i", [1]), "bigint[]"),
         (["a"], "text[]"),
         ([], "text[]"),
+        (types.Json(None), "jsonb"),
+        (ipaddress.ip_address("10.0.0.1"), "inet"),
+        (ipaddress.ip_network("10.0.0.0/8"), "cidr"),
     ],
     ids=str,
 )

@@ -1,0 +1,110 @@
+"""inet, cidr, macaddr, macaddr8."""
+
+from __future__ import annotations
+
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from typing import Any
+
+import pytest
+
+from codec.checks import (
+    Case,
+    assert_both_ways,
+    assert_not_decoded,
+    assert_refused,
+    assert_sent_as,
+    encode,
+    names,
+)
+
+CASES: list[Case] = [
+    ("inet", IPv4Address("10.0.0.1"), "'10.0.0.1'"),
+    ("inet", IPv4Address("0.0.0.0"), "'0.0.0.0'"),
+    ("inet", IPv4Address("255.255.255.255"), "'255.255.255.255'"),
+    ("inet", IPv4Interface("10.0.0.1/8"), "'10.0.0.1/8'"),
+    ("inet", IPv4Interface("10.1.2.3/0"), "'10.1.2.3/0'"),
+    ("inet", IPv4Interface("10.0.0.0/8"), "'10.0.0.0/8'"),
+    ("inet", IPv6Address("::"), "'::'"),
+    ("inet", IPv6Address("2001:db8::1"), "'2001:db8::1'"),
+    ("inet", IPv6Address("::ffff:10.0.0.1"), "'::ffff:10.0.0.1'"),
+    ("inet", IPv6Interface("2001:db8::1/64"), "'2001:db8::1/64'"),
+    ("cidr", IPv4Network("10.0.0.0/8"), "'10.0.0.0/8'"),
+    ("cidr", IPv4Network("10.0.0.1/32"), "'10.0.0.1'"),
+    ("cidr", IPv4Network("0.0.0.0/0"), "'0.0.0.0/0'"),
+    ("cidr", IPv6Network("2001:db8::/32"), "'2001:db8::/32'"),
+    ("cidr", IPv6Network("::/0"), "'::/0'"),
+    ("macaddr", "08:00:2b:01:02:03", "'08:00:2b:01:02:03'"),
+    ("macaddr", "00:00:00:00:00:00", "'0:0:0:0:0:0'"),
+    ("macaddr", "ff:ff:ff:ff:ff:ff", "'FF:FF:FF:FF:FF:FF'"),
+    ("macaddr8", "08:00:2b:01:02:03:04:05", "'08:00:2b:01:02:03:04:05'"),
+    ("macaddr8", "08:00:2b:ff:fe:01:02:03", "'08:00:2b:01:02:03'"),
+]
+
+SENT: list[Case] = [
+    ("inet", IPv4Interface("10.0.0.1/32"), "'10.0.0.1'"),
+    ("inet", IPv4Network("10.0.0.0/8"), "'10.0.0.0/8'"),
+    ("inet", IPv6Network("::/0"), "'::/0'"),
+    ("inet", "10.0.0.1/24", "'10.0.0.1/24'"),
+    ("cidr", IPv4Address("10.0.0.1"), "'10.0.0.1/32'"),
+    ("cidr", IPv6Address("::1"), "'::1/128'"),
+    ("cidr", "10.1", "'10.1.0.0/16'"),
+    ("macaddr", "08002B:010203", "'08:00:2b:01:02:03'"),
+    ("macaddr", "08-00-2B-01-02-03", "'08:00:2b:01:02:03'"),
+    ("macaddr8", "08:00:2b:01:02:03", "'08:00:2b:ff:fe:01:02:03'"),
+]
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("inet", 5, "ipaddress"),
+    ("inet", b"\n\0\0\1", "ipaddress"),
+    ("inet", IPv6Address("fe80::1%eth0"), "no scope"),
+    ("cidr", IPv4Interface("10.0.0.1/8"), "interface.network"),
+    ("cidr", IPv6Address("fe80::1%eth0"), "interface.network"),
+    ("cidr", 5, "a str"),
+    ("macaddr", 5, "08:00:2b:01:02:03"),
+    ("macaddr8", b"12345678", "08:00:2b:01:02:03"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+async def test_both_ways(conn: Any, case: Case) -> None:
+    await assert_both_ways(conn, case)
+
+
+@pytest.mark.parametrize("case", SENT, ids=names)
+async def test_sent_leniently(conn: Any, case: Case) -> None:
+    await assert_sent_as(conn, case)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=names)
+def test_refused(case: tuple[str, Any, str]) -> None:
+    assert_refused(*case)
+
+
+async def test_str_in_arrays(conn: Any) -> None:
+    value = await conn.fetchval(
+        "select $1::inet[]", [["10.0.0.1", IPv4Address(5), None]]
+    )
+    assert value == [IPv4Address("10.0.0.1"), IPv4Address(5), None]
+
+
+def test_malformed() -> None:
+    good = encode("inet", IPv4Address("10.0.0.1"))[1]
+    for data in (
+        good[:-1],
+        good + b"\0",
+        b"\4" + good[1:],
+        b"\3" + good[1:],
+        good[:1] + b"\x21" + good[2:],
+        good[:3] + b"\5" + good[4:],
+        b"",
+        b"\2\x20\0",
+    ):
+        assert_not_decoded("inet", data, "not an address")
+    assert_not_decoded("cidr", b"\2\x08\1\4\x0a\0\0\1", "not a network")
