@@ -182,8 +182,8 @@ BITS = ("", "0", "1", "01", "10101010", "111111111", "0" * 8, "0" * 65, "1" * 10
 
 MISC = rows(
     "bits, search, system",
-    ('"bit"', str, BITS),
-    ("varbit", str, BITS),
+    ('"bit"', types.BitString, BITS),
+    ("varbit", types.BitString, BITS),
     ("tsvector", str, ("", "a", "a fat cat", "a:1A,2B,3C,4 b", "'it''s':1 'x y':2",
                        "'\\\\':3 é:16383", "a:1,2,3,4,5,6,7,8,9,10")),
     ("tsquery", str, ("", "a", "a & b", "a | !b", "(a | b) & !c", "a <-> b", "a <3> b",
@@ -386,10 +386,7 @@ EXTENDED = rows(
                                        "{2:1e-45}/2")),
 )  # fmt: skip
 
-# Types that travel as text, and so do not come inside of records.
-AWAITED = frozenset('money inet cidr macaddr macaddr8 "bit" varbit'.split())
-ALL: tuple[Type, ...] = (
+TYPES: tuple[Type, ...] = (
     *NUMBERS, *STRINGS, *TIMES, *SHAPES, *NETWORK, *MISC, *JSON, *RANGES, *ARRAYS,
     *USER, *EXTENDED,
 )  # fmt: skip
-TYPES = tuple(one for one in ALL if one.name not in AWAITED)

@@ -7,6 +7,7 @@ import asyncio
 import datetime as dt
 import decimal
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 from typing import Any
 
 import pytest
@@ -40,6 +41,11 @@ REFUSED: list[tuple[str, Any, Any, str]] = [
     ("float8", 10**400, 10**400, "float8"),
     ("numeric", b"1", b"1", "give a Decimal"),
     ("numeric", decimal.Decimal("1e200000"), decimal.Decimal("1e200000"), "digits"),
+    ("money", decimal.Decimal("0.001"), decimal.Decimal("0.001"), "money_digits"),
+    ("inet", 5, 5, "ipaddress"),
+    ("cidr", IPv4Interface("10.0.0.1/8"), IPv4Interface("10.0.0.1/8"), ".network"),
+    ("macaddr", b"ab", b"ab", "08:00:2b:01:02:03"),
+    ("varbit", 5, 5, "BitString"),
     ("text", b"a", b"a", "give a str"),
     ("text", "a\0", "a\0", "NUL"),
     ("varchar", "\ud800", "\ud800", "surrogate"),
