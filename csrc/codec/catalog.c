@@ -22,17 +22,6 @@ catalog_u64(PyObject *value, uint64_t max, uint64_t *number)
     return found <= max;
 }
 
-/* A str goes to the server's parser, anything else is refused. */
-static enum codec_outcome
-catalog_put_other(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                  const char *remedy, struct wire_buffer *out)
-{
-    if (PyUnicode_Check(value)) {
-        return codec_put_str(self, ctx, value, out);
-    }
-    return codec_fail_value(self, ctx, value, "%s", remedy);
-}
-
 PyObject *
 codec_tid_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
@@ -49,7 +38,7 @@ codec_tid_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *valu
     if ((!PyTuple_Check(value) && !PyList_Check(value)) || PySequence_Fast_GET_SIZE(value) != 2
         || !catalog_u64(PySequence_Fast_GET_ITEM(value, 0), UINT32_MAX, &block)
         || !catalog_u64(PySequence_Fast_GET_ITEM(value, 1), UINT16_MAX, &offset)) {
-        return catalog_put_other(self, ctx, value, "give a tuple (block, offset) of int", out);
+        return codec_put_text_only(self, ctx, value, "give a tuple (block, offset) of int", out);
     }
     uint8_t bytes[CATALOG_TID_LEN];
     wire_store_u32(bytes, (uint32_t)block);
@@ -63,7 +52,7 @@ catalog_put_u64(const struct codec *self, struct codec_ctx *ctx, PyObject *value
 {
     uint64_t number;
     if (!catalog_u64(value, UINT64_MAX, &number)) {
-        return catalog_put_other(self, ctx, value, remedy, out);
+        return codec_put_text_only(self, ctx, value, remedy, out);
     }
     uint8_t bytes[8];
     wire_store_u64(bytes, number);
@@ -157,8 +146,8 @@ codec_snapshot_encode(const struct codec *self, struct codec_ctx *ctx, PyObject 
 {
     if (!PyTuple_Check(value) || PyTuple_GET_SIZE(value) != 3
         || !catalog_put_snapshot(value, out)) {
-        return catalog_put_other(self, ctx, value, "give a types.Snapshot(xmin, xmax, xip) of int",
-                                 out);
+        return codec_put_text_only(self, ctx, value,
+                                   "give a types.Snapshot(xmin, xmax, xip) of int", out);
     }
     return out->failed == WIRE_OK ? CODEC_BINARY : codec_fail_room(self, ctx, value, out);
 }

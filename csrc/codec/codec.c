@@ -421,6 +421,16 @@ codec_put_str(const struct codec *codec, struct codec_ctx *ctx, PyObject *text,
     return CODEC_TEXT;
 }
 
+enum codec_outcome
+codec_put_text_only(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+                    const char *remedy, struct wire_buffer *out)
+{
+    if (PyUnicode_Check(value)) {
+        return codec_put_str(codec, ctx, value, out);
+    }
+    return codec_fail_value(codec, ctx, value, "%s", remedy);
+}
+
 PyObject *
 codec_int_text(struct codec_ctx *ctx, PyObject *value)
 {

@@ -44,32 +44,54 @@ datetime_beyond(const struct codec *self, struct codec_ctx *ctx, const char *kin
                                  (Py_ssize_t)value.len, clamp, zone);
 }
 
-/* The binary form of a Beyond of this kind, `len` bytes; or of INFINITY, for which
- * `infinities` has infinity and -infinity (NULL: the type has none). CODEC_TEXT: the
- * value is no Beyond, and nothing was written. */
+/* A type without the domains around it. */
+struct datetime_kind {
+    const char *name;
+    const char *remedy;     /* what may be sent */
+    size_t len;             /* of its binary form */
+    const char *infinities; /* the forms of infinity and -infinity; NULL: it has none */
+};
+
+static const char datetime_infinities_64[] = "\x7f\xff\xff\xff\xff\xff\xff\xff\x80\0\0\0\0\0\0";
+
+static const struct datetime_kind datetime_date = {"date", "give a datetime.date", 4,
+                                                   "\x7f\xff\xff\xff\x80\0\0"};
+static const struct datetime_kind datetime_time = {"time", "give a datetime.time", 8, NULL};
+static const struct datetime_kind datetime_timetz = {"timetz", "give an aware datetime.time", 12,
+                                                     NULL};
+static const struct datetime_kind datetime_timestamp = {"timestamp", "give a datetime.datetime", 8,
+                                                        datetime_infinities_64};
+static const struct datetime_kind datetime_timestamptz = {
+    "timestamptz", "give an aware datetime.datetime", 8, datetime_infinities_64};
+static const struct datetime_kind datetime_interval = {
+    "interval", "give a datetime.timedelta", 16,
+    "\x7f\xff\xff\xff\xff\xff\xff\xff\x7f\xff\xff\xff\x7f\xff\xff\xff"
+    "\x80\0\0\0\0\0\0\0\x80\0\0\0\x80\0\0"};
+
+/* The binary form of a Beyond of this kind, or of INFINITY and NEGATIVE_INFINITY, which
+ * are of any. */
 static enum codec_outcome
-datetime_put_beyond(const struct codec *self, struct codec_ctx *ctx, const char *kind,
-                    PyObject *value, const char *infinities, size_t len, struct wire_buffer *out)
+datetime_put_beyond(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                    const struct datetime_kind *kind, struct wire_buffer *out)
 {
-    if (!Py_IS_TYPE(value, (PyTypeObject *)ctx->types->beyond)) {
-        return CODEC_TEXT;
-    }
     PyObject *own = PyObject_GetAttrString(value, "kind");
     PyObject *wire = own == NULL ? NULL : PyObject_GetAttrString(value, "wire");
     enum codec_outcome outcome = CODEC_ERROR;
     if (wire == NULL || !PyBytes_Check(wire)) {
         codec_fail_raised(self, ctx, value, "it is not a whole Beyond");
     }
-    else if (own == Py_None && infinities != NULL) {
-        const char *bytes = PyBytes_AS_STRING(wire)[0] == '+' ? infinities : infinities + len;
-        outcome = codec_put_bytes(self, ctx, value, bytes, len, out);
+    else if (own == Py_None && kind->infinities != NULL) {
+        bool plus = PyBytes_AS_STRING(wire)[0] == '+';
+        const char *bytes = plus ? kind->infinities : kind->infinities + kind->len;
+        outcome = codec_put_bytes(self, ctx, value, bytes, kind->len, out);
     }
-    else if (PyUnicode_Check(own) && PyUnicode_CompareWithASCIIString(own, kind) == 0
-             && (size_t)PyBytes_GET_SIZE(wire) == len) {
-        outcome = codec_put_bytes(self, ctx, value, PyBytes_AS_STRING(wire), len, out);
+    else if (PyUnicode_Check(own) && PyUnicode_CompareWithASCIIString(own, kind->name) == 0
+             && (size_t)PyBytes_GET_SIZE(wire) == kind->len) {
+        outcome = codec_put_bytes(self, ctx, value, PyBytes_AS_STRING(wire), kind->len, out);
     }
     else {
-        codec_fail_value(self, ctx, value, "it is no %s; give str(value) or another value", kind);
+        codec_fail_value(self, ctx, value, "it is no %s; give str(value) or another value",
+                         kind->name);
     }
     Py_XDECREF(own);
     Py_XDECREF(wire);
@@ -232,15 +254,16 @@ datetime_put_i64(const struct codec *self, struct codec_ctx *ctx, PyObject *valu
     return CODEC_BINARY;
 }
 
-/* A str goes to the server's parser; anything else is refused with `remedy`. */
+/* What is no object of the type's class: a Beyond, a str for the server's parser, or
+ * refused. */
 static enum codec_outcome
 datetime_put_other(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                   const char *remedy, struct wire_buffer *out)
+                   const struct datetime_kind *kind, struct wire_buffer *out)
 {
-    if (PyUnicode_Check(value)) {
-        return codec_put_str(self, ctx, value, out);
+    if (Py_IS_TYPE(value, (PyTypeObject *)ctx->types->beyond)) {
+        return datetime_put_beyond(self, ctx, value, kind, out);
     }
-    return codec_fail_value(self, ctx, value, "%s", remedy);
+    return codec_put_text_only(self, ctx, value, kind->remedy, out);
 }
 
 /* A datetime stands for its day only when that is all it says. */
@@ -255,11 +278,7 @@ codec_date_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *val
                   struct wire_buffer *out)
 {
     if (!PyDate_Check(value)) {
-        enum codec_outcome outcome =
-            datetime_put_beyond(self, ctx, "date", value, "\x7f\xff\xff\xff\x80\0\0\0", 4, out);
-        return outcome != CODEC_TEXT
-                   ? outcome
-                   : datetime_put_other(self, ctx, value, "give a datetime.date", out);
+        return datetime_put_other(self, ctx, value, &datetime_date, out);
     }
     if (PyDateTime_Check(value) && !datetime_is_only_a_day(value)) {
         return codec_fail_value(self, ctx, value, "its time or zone would be lost; use .date()");
@@ -274,10 +293,7 @@ codec_time_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *val
                   struct wire_buffer *out)
 {
     if (!PyTime_Check(value)) {
-        enum codec_outcome outcome = datetime_put_beyond(self, ctx, "time", value, NULL, 8, out);
-        return outcome != CODEC_TEXT
-                   ? outcome
-                   : datetime_put_other(self, ctx, value, "give a datetime.time", out);
+        return datetime_put_other(self, ctx, value, &datetime_time, out);
     }
     if (PyDateTime_TIME_GET_TZINFO(value) != Py_None) {
         return codec_fail_value(self, ctx, value,
@@ -327,8 +343,6 @@ datetime_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value
     return aware;
 }
 
-static const char datetime_infinities[] = "\x7f\xff\xff\xff\xff\xff\xff\xff\x80\0\0\0\0\0\0";
-
 enum codec_outcome
 codec_timestamp_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                        struct wire_buffer *out)
@@ -338,11 +352,7 @@ codec_timestamp_encode(const struct codec *self, struct codec_ctx *ctx, PyObject
             int64_t midnight = datetime_days(value) * WIRE_USECS_PER_DAY;
             return datetime_put_i64(self, ctx, value, midnight, out);
         }
-        enum codec_outcome outcome =
-            datetime_put_beyond(self, ctx, "timestamp", value, datetime_infinities, 8, out);
-        return outcome != CODEC_TEXT
-                   ? outcome
-                   : datetime_put_other(self, ctx, value, "give a datetime.datetime", out);
+        return datetime_put_other(self, ctx, value, &datetime_timestamp, out);
     }
     int64_t offset = 0;
     if (PyDateTime_DATE_GET_TZINFO(value) != Py_None) {
@@ -363,11 +373,7 @@ codec_timestamptz_encode(const struct codec *self, struct codec_ctx *ctx, PyObje
                          struct wire_buffer *out)
 {
     if (!PyDateTime_Check(value)) {
-        enum codec_outcome outcome =
-            datetime_put_beyond(self, ctx, "timestamptz", value, datetime_infinities, 8, out);
-        return outcome != CODEC_TEXT
-                   ? outcome
-                   : datetime_put_other(self, ctx, value, "give an aware datetime.datetime", out);
+        return datetime_put_other(self, ctx, value, &datetime_timestamptz, out);
     }
     int64_t offset;
     if (!datetime_offset(self, ctx, value, &offset)) {
@@ -440,10 +446,7 @@ codec_timetz_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *v
                     struct wire_buffer *out)
 {
     if (!PyTime_Check(value)) {
-        enum codec_outcome outcome = datetime_put_beyond(self, ctx, "timetz", value, NULL, 12, out);
-        return outcome != CODEC_TEXT
-                   ? outcome
-                   : datetime_put_other(self, ctx, value, "give an aware datetime.time", out);
+        return datetime_put_other(self, ctx, value, &datetime_timetz, out);
     }
     int32_t offset;
     if (!datetime_time_offset(self, ctx, value, &offset)) {
@@ -458,7 +461,7 @@ codec_timetz_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *v
 /* interval: months, days and microseconds. A timedelta is what all of it can be read
  * back from; an Interval keeps the three apart. */
 
-struct datetime_interval {
+struct datetime_parts {
     int32_t months;
     int32_t days;
     int64_t usecs;
@@ -466,10 +469,10 @@ struct datetime_interval {
 
 /* What a timedelta is sent as. timedelta(hours=-1) counts -1 day and 23 hours; the
  * server's day is not always 24 hours, so it is sent as what was meant. */
-static struct datetime_interval
+static struct datetime_parts
 datetime_interval_of(PyObject *delta)
 {
-    struct datetime_interval interval = {
+    struct datetime_parts interval = {
         .days = PyDateTime_DELTA_GET_DAYS(delta),
         .usecs = PyDateTime_DELTA_GET_SECONDS(delta) * DATETIME_USECS_PER_SECOND
                  + PyDateTime_DELTA_GET_MICROSECONDS(delta),
@@ -524,7 +527,7 @@ codec_interval_decode(const struct codec *self, struct codec_ctx *ctx, wire_slic
         if (delta == NULL) {
             return NULL;
         }
-        struct datetime_interval same = datetime_interval_of(delta);
+        struct datetime_parts same = datetime_interval_of(delta);
         if (same.days == days && same.usecs == usecs) {
             return delta;
         }
@@ -537,7 +540,7 @@ codec_interval_decode(const struct codec *self, struct codec_ctx *ctx, wire_slic
 /* The parts of an Interval; false with an exception. */
 static int
 datetime_interval_parts(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                        struct datetime_interval *interval)
+                        struct datetime_parts *interval)
 {
     PyObject *parts = PyObject_GetAttrString(value, "parts");
     int months = 0, days = 0;
@@ -551,26 +554,18 @@ datetime_interval_parts(const struct codec *self, struct codec_ctx *ctx, PyObjec
                           "64-bit integers");
         return 0;
     }
-    *interval = (struct datetime_interval){months, days, usecs};
+    *interval = (struct datetime_parts){months, days, usecs};
     return 1;
 }
-
-static const char datetime_interval_infinities[] =
-    "\x7f\xff\xff\xff\xff\xff\xff\xff\x7f\xff\xff\xff\x7f\xff\xff\xff"
-    "\x80\0\0\0\0\0\0\0\x80\0\0\0\x80\0\0";
 
 enum codec_outcome
 codec_interval_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                       struct wire_buffer *out)
 {
     if (!PyDelta_Check(value)) {
-        enum codec_outcome outcome = datetime_put_beyond(self, ctx, "interval", value,
-                                                         datetime_interval_infinities, 16, out);
-        return outcome != CODEC_TEXT
-                   ? outcome
-                   : datetime_put_other(self, ctx, value, "give a datetime.timedelta", out);
+        return datetime_put_other(self, ctx, value, &datetime_interval, out);
     }
-    struct datetime_interval interval;
+    struct datetime_parts interval;
     if (!Py_IS_TYPE(value, (PyTypeObject *)ctx->types->interval)) {
         interval = datetime_interval_of(value);
     }

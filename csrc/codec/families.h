@@ -111,6 +111,23 @@ codec_put_bytes(const struct codec *codec, struct codec_ctx *ctx, PyObject *valu
 int codec_utf8_borrow(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
                       PyObject *str, wire_slice *text);
 
+/* A str (or subclass) for the server's own parser; anything else is refused with
+ * `remedy`. */
+enum codec_outcome
+codec_put_text_only(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+                    const char *remedy, struct wire_buffer *out);
+
+/* The value of a hexadecimal digit, or -1. */
+static inline int
+codec_hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 /* The decimal digits of an int (not of a subclass's own idea of them) as a new
  * str; digits beyond the interpreter's limit are made by way of Decimal. */
 PyObject *codec_int_text(struct codec_ctx *ctx, PyObject *value);

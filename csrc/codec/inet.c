@@ -210,16 +210,6 @@ codec_macaddr_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice
     return PyUnicode_DecodeASCII(text, (Py_ssize_t)value.len * 3 - 1, NULL);
 }
 
-static int
-mac_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Reads the usual spelling, `len` pairs of digits with a colon between two. */
 static bool
 mac_parse(wire_slice text, uint8_t *bytes, size_t len)
@@ -228,8 +218,8 @@ mac_parse(wire_slice text, uint8_t *bytes, size_t len)
         return false;
     }
     for (size_t i = 0; i < len; i++) {
-        int high = mac_digit(text.ptr[i * 3]);
-        int low = mac_digit(text.ptr[i * 3 + 1]);
+        int high = codec_hex_digit(text.ptr[i * 3]);
+        int low = codec_hex_digit(text.ptr[i * 3 + 1]);
         if (high < 0 || low < 0 || (i + 1 < len && text.ptr[i * 3 + 2] != ':')) {
             return false;
         }

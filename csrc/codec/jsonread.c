@@ -1,5 +1,7 @@
 #include "jsonread.h"
 
+#include "families.h"
+
 #include <math.h>
 
 /* Keys longer than this are not remembered. */
@@ -62,16 +64,6 @@ json_ascii(const uint8_t *bytes, size_t len)
     return text;
 }
 
-static int
-json_hex(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The four digits behind \u; -1 where they are none. */
 static int32_t
 json_escape_unit(struct json_reader *r)
@@ -81,7 +73,7 @@ json_escape_unit(struct json_reader *r)
         return -1;
     }
     for (int i = 0; i < 4; i++) {
-        int nibble = json_hex(r->p[i]);
+        int nibble = codec_hex_digit(r->p[i]);
         if (nibble < 0) {
             return -1;
         }

@@ -181,26 +181,16 @@ codec_tsquery_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice
                           &out);
 }
 
-static enum codec_outcome
-tsearch_put_text(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                 struct wire_buffer *out)
-{
-    if (PyUnicode_Check(value)) {
-        return codec_put_str(self, ctx, value, out);
-    }
-    return codec_fail_value(self, ctx, value, "give a str, its text form");
-}
-
 enum codec_outcome
 codec_tsvector_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                       struct wire_buffer *out)
 {
-    return tsearch_put_text(self, ctx, value, out);
+    return codec_put_text_only(self, ctx, value, "give a str, its text form", out);
 }
 
 enum codec_outcome
 codec_tsquery_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                      struct wire_buffer *out)
 {
-    return tsearch_put_text(self, ctx, value, out);
+    return codec_put_text_only(self, ctx, value, "give a str, its text form", out);
 }

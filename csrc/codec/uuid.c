@@ -29,17 +29,6 @@ codec_uuid_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
     return uuid;
 }
 
-/* The value of a hex digit, or -1. */
-static int
-uuid_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Reads the two usual spellings: 32 hex digits, bare or in groups of 8-4-4-4-12. */
 static int
 uuid_parse(wire_slice text, uint8_t bytes[16])
@@ -52,8 +41,8 @@ uuid_parse(wire_slice text, uint8_t bytes[16])
         if (text.len == 36 && (i == 4 || i == 6 || i == 8 || i == 10) && text.ptr[at++] != '-') {
             return 0;
         }
-        int high = uuid_digit(text.ptr[at]);
-        int low = uuid_digit(text.ptr[at + 1]);
+        int high = codec_hex_digit(text.ptr[at]);
+        int low = codec_hex_digit(text.ptr[at + 1]);
         if (high < 0 || low < 0) {
             return 0;
         }
