@@ -2,13 +2,23 @@
  * which is what containers of them bring ("Text Search Types", 8.11). Sent as text. */
 #include "families.h"
 
-enum tsearch_item { TSEARCH_VALUE = 1, TSEARCH_OPERATOR = 2 };
-enum tsearch_operator { TSEARCH_NOT = 1, TSEARCH_AND, TSEARCH_OR, TSEARCH_PHRASE };
+enum tsearch_kind { TSEARCH_VALUE = 1, TSEARCH_OPERATOR = 2 };
+enum tsearch_operation { TSEARCH_WORD, TSEARCH_NOT, TSEARCH_AND, TSEARCH_OR, TSEARCH_PHRASE };
 
-struct tsearch_query {
-    struct wire_reader reader;
-    uint32_t items; /* not read yet */
+/* An item of a tsquery, which is a tree written in the order: operator, right operand,
+ * left operand. It may be as deep as it has items, so that no function here recurs. */
+struct tsearch_item {
+    wire_slice word;
+    size_t parent; /* the index of its operator; TSEARCH_NONE: the root */
+    size_t end;    /* the index behind the last item below it, where its left side starts */
+    uint16_t distance;
+    uint8_t operation; /* TSEARCH_WORD or an operator */
+    uint8_t weight;
+    bool prefix;
 };
+
+#define TSEARCH_NONE SIZE_MAX
+#define TSEARCH_ITEM_MIN 2 /* bytes of the shortest item */
 
 static void
 tsearch_put(struct wire_buffer *out, const char *text)
@@ -49,11 +59,7 @@ static PyObject *
 tsearch_finish(const struct codec *self, struct codec_ctx *ctx, bool valid, struct wire_buffer *out)
 {
     PyObject *text = NULL;
-    if (PyErr_Occurred()) {
-        /* RecursionError: it stays the cause */
-        codec_fail(self, ctx, "it is nested too deeply");
-    }
-    else if (!valid) {
+    if (!valid) {
         codec_fail(self, ctx, "its parts do not fit its length");
     }
     else if (out->failed != WIRE_OK) {
@@ -84,101 +90,160 @@ codec_tsvector_decode(const struct codec *self, struct codec_ctx *ctx, wire_slic
     return tsearch_finish(self, ctx, wire_reader_end(&reader), &out);
 }
 
+static bool
+tsearch_read_item(struct wire_reader *reader, struct tsearch_item *item)
+{
+    uint8_t kind = wire_read_u8(reader);
+    memset(item, 0, sizeof *item);
+    if (kind == TSEARCH_VALUE) {
+        item->weight = wire_read_u8(reader);
+        item->prefix = wire_read_u8(reader) != 0;
+        item->word = wire_read_cstr(reader);
+        return !reader->bad;
+    }
+    item->operation = wire_read_u8(reader);
+    if (item->operation == TSEARCH_PHRASE) {
+        item->distance = wire_read_u16(reader);
+    }
+    return !reader->bad && kind == TSEARCH_OPERATOR && item->operation >= TSEARCH_NOT
+           && item->operation <= TSEARCH_PHRASE;
+}
+
+/* Finds every item's parent and end; false unless all of them are one tree. */
+static bool
+tsearch_link(struct tsearch_item *items, size_t count)
+{
+    for (size_t i = count; i-- > 0;) {
+        static const int operands[] = {0, 1, 2, 2, 2};
+        size_t next = i + 1;
+        for (int n = operands[items[i].operation]; n > 0; n--) {
+            if (next >= count) {
+                return false;
+            }
+            items[next].parent = i;
+            next = items[next].end;
+        }
+        items[i].end = next;
+    }
+    items[0].parent = TSEARCH_NONE;
+    return items[0].end == count;
+}
+
 /* A word with its weights and whether it is a prefix: 'word':*AB */
 static void
-tsearch_put_value(struct tsearch_query *query, struct wire_buffer *out)
+tsearch_put_word(struct wire_buffer *out, const struct tsearch_item *item)
 {
-    uint8_t weight = wire_read_u8(&query->reader);
-    uint8_t prefix = wire_read_u8(&query->reader);
-    tsearch_put_lexeme(out, wire_read_cstr(&query->reader));
-    if (weight == 0 && prefix == 0) {
+    tsearch_put_lexeme(out, item->word);
+    if (item->weight == 0 && !item->prefix) {
         return;
     }
-    tsearch_put(out, prefix != 0 ? ":*" : ":");
+    tsearch_put(out, item->prefix ? ":*" : ":");
     for (int bit = 3; bit >= 0; bit--) {
-        if ((weight >> bit & 1) != 0) {
+        if ((item->weight >> bit & 1) != 0) {
             char letter[2] = {(char)('A' + 3 - bit), 0};
             tsearch_put(out, letter);
         }
     }
 }
 
+/* Whether an operator binds less than the one above it. a <-> b <-> c counts from the left. */
 static bool
-tsearch_put_item(struct tsearch_query *query, struct wire_buffer *out, int parent, bool right_side);
-
-/* The operand(s) of an operator that has been read; the right one comes first. */
-static bool
-tsearch_put_operands(struct tsearch_query *query, struct wire_buffer *out, uint8_t code,
-                     uint16_t distance, int priority)
+tsearch_parentheses(const struct tsearch_item *items, size_t at)
 {
-    if (code == TSEARCH_NOT) {
-        tsearch_put(out, "!");
-        return tsearch_put_item(query, out, priority, false);
+    static const int priorities[] = {5, 4, 2, 1, 3};
+    size_t parent = items[at].parent;
+    if (parent == TSEARCH_NONE) {
+        return false;
     }
-    struct wire_buffer right;
-    wire_buffer_init(&right);
-    bool valid = tsearch_put_item(query, &right, priority, code == TSEARCH_PHRASE)
-                 && tsearch_put_item(query, out, priority, false);
+    uint8_t above = items[parent].operation;
+    return priorities[items[at].operation] < priorities[above]
+           || (items[at].operation == TSEARCH_PHRASE && above == TSEARCH_PHRASE
+               && at == parent + 1);
+}
+
+static void
+tsearch_put_operator(struct wire_buffer *out, const struct tsearch_item *item)
+{
     char phrase[16];
-    snprintf(phrase, sizeof phrase, distance == 1 ? " <-> " : " <%u> ", (unsigned)distance);
-    tsearch_put(out, code == TSEARCH_AND ? " & " : code == TSEARCH_OR ? " | " : phrase);
-    wire_slice text = wire_buffer_unread(&right);
-    wire_buffer_put(out, text.ptr, text.len);
-    valid = valid && right.failed == WIRE_OK;
-    wire_buffer_clear(&right, false);
-    return valid;
+    snprintf(phrase, sizeof phrase, item->distance == 1 ? " <-> " : " <%u> ",
+             (unsigned)item->distance);
+    const char *const texts[] = {"", "", " & ", " | ", phrase};
+    tsearch_put(out, texts[item->operation]);
 }
 
-static bool
-tsearch_put_operator(struct tsearch_query *query, struct wire_buffer *out, int parent,
-                     bool right_side)
+/* Goes down to the first word of what starts at `at`; gives the word's index. */
+static size_t
+tsearch_put_start(struct wire_buffer *out, const struct tsearch_item *items, size_t at)
 {
-    static const int priorities[] = {0, 4, 2, 1, 3};
-    uint8_t code = wire_read_u8(&query->reader);
-    if (code < TSEARCH_NOT || code > TSEARCH_PHRASE) {
-        return false;
+    while (items[at].operation != TSEARCH_WORD) {
+        tsearch_put(out, tsearch_parentheses(items, at) ? "( " : "");
+        if (items[at].operation == TSEARCH_NOT) {
+            tsearch_put(out, "!");
+            at += 1;
+        }
+        else {
+            at = items[at + 1].end;
+        }
     }
-    uint16_t distance = code == TSEARCH_PHRASE ? wire_read_u16(&query->reader) : 0;
-    int priority = priorities[code];
-    /* a <-> b <-> c counts from the left. */
-    bool parentheses = priority < parent || (code == TSEARCH_PHRASE && right_side);
-    tsearch_put(out, parentheses ? "( " : "");
-    bool valid = tsearch_put_operands(query, out, code, distance, priority);
-    tsearch_put(out, parentheses ? " )" : "");
-    return valid;
+    tsearch_put_word(out, &items[at]);
+    return at;
 }
 
-/* The next item with everything below it. False: malformed, or an exception is set. */
-static bool
-tsearch_put_item(struct tsearch_query *query, struct wire_buffer *out, int parent, bool right_side)
+/* Goes up from what is written, to the next operator whose right side is not; gives the
+ * right side's index, or TSEARCH_NONE. */
+static size_t
+tsearch_put_end(struct wire_buffer *out, const struct tsearch_item *items, size_t at)
 {
-    uint8_t type = wire_read_u8(&query->reader);
-    if (query->items == 0 || query->reader.bad) {
+    for (;;) {
+        size_t parent = items[at].parent;
+        if (parent == TSEARCH_NONE) {
+            return TSEARCH_NONE;
+        }
+        if (at != parent + 1) {
+            tsearch_put_operator(out, &items[parent]);
+            return parent + 1;
+        }
+        tsearch_put(out, tsearch_parentheses(items, parent) ? " )" : "");
+        at = parent;
+    }
+}
+
+/* Reads and writes `count` items. */
+static bool
+tsearch_put_items(struct wire_reader *reader, struct tsearch_item *items, size_t count,
+                  struct wire_buffer *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!tsearch_read_item(reader, &items[i])) {
+            return false;
+        }
+    }
+    if (!tsearch_link(items, count)) {
         return false;
     }
-    query->items -= 1;
-    if (type == TSEARCH_VALUE) {
-        tsearch_put_value(query, out);
-        return !query->reader.bad;
+    for (size_t at = 0; at != TSEARCH_NONE && out->failed == WIRE_OK;) {
+        at = tsearch_put_end(out, items, tsearch_put_start(out, items, at));
     }
-    if (type != TSEARCH_OPERATOR || Py_EnterRecursiveCall(" while decoding a tsquery")) {
-        return false;
-    }
-    bool valid = tsearch_put_operator(query, out, parent, right_side);
-    Py_LeaveRecursiveCall();
-    return valid;
+    return true;
 }
 
 PyObject *
 codec_tsquery_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
     struct wire_buffer out;
-    struct tsearch_query query = {.reader = wire_reader_of(value)};
+    struct wire_reader reader = wire_reader_of(value);
     wire_buffer_init(&out);
-    query.items = wire_read_u32(&query.reader);
-    bool valid = query.items == 0 || tsearch_put_item(&query, &out, -1, false);
-    return tsearch_finish(self, ctx, valid && query.items == 0 && wire_reader_end(&query.reader),
-                          &out);
+    size_t count = wire_read_u32(&reader);
+    if (count == 0 || count > wire_reader_left(&reader) / TSEARCH_ITEM_MIN) {
+        return tsearch_finish(self, ctx, count == 0 && wire_reader_end(&reader), &out);
+    }
+    struct tsearch_item *items = PyMem_Malloc(count * sizeof *items);
+    if (items == NULL) {
+        return PyErr_NoMemory();
+    }
+    bool valid = tsearch_put_items(&reader, items, count, &out);
+    PyMem_Free(items);
+    return tsearch_finish(self, ctx, valid && wire_reader_end(&reader), &out);
 }
 
 enum codec_outcome

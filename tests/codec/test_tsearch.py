@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import struct
 from typing import Any
 
 import pytest
 
-from codec.checks import assert_not_decoded, assert_refused, encode
+from codec.checks import assert_not_decoded, assert_refused, decode, encode
 
 VECTORS = [
     "",
@@ -75,11 +76,12 @@ async def test_random_queries(conn: Any) -> None:
 
 
 async def test_long_ones(conn: Any) -> None:
-    words = " & ".join(f"w{n}" for n in range(300))
-    value, shown = await conn.fetchrow(
-        "select $1::tsquery, ($1::tsquery)::text", [words]
-    )
-    assert value == shown
+    for operator in (" & ", " | ", " <-> "):
+        words = operator.join(f"w{n}" for n in range(5000))
+        value, shown = await conn.fetchrow(
+            "select $1::tsquery, ($1::tsquery)::text", [words]
+        )
+        assert value == shown
     text = " ".join(f"w{n}:{n + 1}" for n in range(2000))
     sql = "select $1::tsvector, ($1::tsvector)::text"
     value, shown = await conn.fetchrow(sql, [text])
@@ -109,8 +111,28 @@ def test_malformed() -> None:
         b"\0\0\0\2\2\4\0",
     ):
         assert_not_decoded("tsquery", data, "do not fit")
-    deep = b"\2\1" * 300_000
-    assert_not_decoded("tsquery", b"\0\x0f\0\0" + deep, "nested too deeply")
+    assert_not_decoded(
+        "tsquery", struct.pack("!i", DEEP) + b"\2\1" * DEEP, "do not fit"
+    )
+
+
+DEEP = 300_000
+
+
+@pytest.mark.parametrize(
+    ("item", "operands", "text"),
+    [
+        (b"\2\1", 1, "!" * DEEP + "'a'"),
+        (b"\2\2", 2, " & ".join(["'a'"] * (DEEP + 1))),
+        (b"\2\4\0\1", 2, "'a' <-> ( " * (DEEP - 1) + "'a' <-> 'a'" + " )" * (DEEP - 1)),
+    ],
+    ids=["not", "and", "phrase"],
+)
+def test_depth(item: bytes, operands: int, text: str) -> None:
+    """A tree is as deep as it likes to be; the right operand comes first."""
+    words = (1, DEEP + 1)[operands - 1]
+    data = struct.pack("!i", DEEP + words) + item * DEEP + b"\1\0\0a\0" * words
+    assert decode("tsquery", data) == text
 
 
 def test_sent_as_text() -> None:
