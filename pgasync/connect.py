@@ -44,7 +44,8 @@ def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
     cancel_timeout (s), statement_cache_size, max_cached_statement_lifetime (s),
     prepared_statements.
 
-    About values: json_loads, json_dumps (functions; None: documents are text),
+    About values: json_loads, json_dumps (functions; None: documents are text; a loads
+    of orjson or msgspec is given bytes, every other one str),
     json_numbers ("float", "exact": Decimal), json_null ("none", "sentinel":
     types.JSON_NULL), out_of_range ("error", "clamp", "sentinel": types.Beyond; dates
     and times that Python cannot hold), timestamptz ("utc", "session": its zone),

@@ -1,7 +1,7 @@
-"""JSON text of Python objects, with every Decimal as its own digits."""
+"""JSON documents: what stands for one, and text with every Decimal as its digits."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from decimal import (
     MAX_EMAX,
     MAX_PREC,
@@ -12,7 +12,7 @@ from decimal import (
     InvalidOperation,
     Overflow,
 )
-from typing import Any
+from typing import Any, final
 
 # Decimal(text), whatever the thread's context says, and a shorter way to it.
 decimal_exact = Context(
@@ -23,33 +23,73 @@ decimal_exact = Context(
 ).create_decimal
 
 
+@final
+class Json:
+    """A JSON document for a json or jsonb parameter, whatever `value` is: `Json(None)`
+    is JSON's null (None itself is SQL's NULL), `Json("x")` the string "x" (a bare
+    str is taken for the text of a document)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "JSON_NULL" if self is JSON_NULL else f"Json({self.value!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other.value if isinstance(other, Json) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as a dict has none
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return "JSON_NULL" if self is JSON_NULL else (Json, (self.value,))
+
+
+JSON_NULL = Json(None)
+
+
+_plain = json.JSONEncoder(allow_nan=False).encode
+
+
 def dumps(value: Any) -> str:
-    """As json.dumps, and Decimal too: `Decimal("1.10")` is written 1.10. Raises
-    TypeError and ValueError as json.dumps does, ValueError for NaN and infinities."""
-    return "".join(_parts(value))
+    """As json.dumps, and Decimal and Json too: `Decimal("1.10")` is written 1.10, and a
+    Json as the document that it holds. Raises TypeError and ValueError as json.dumps
+    does, ValueError for NaN and infinities, RecursionError for a list in itself."""
+    try:
+        return _plain(value)
+    except TypeError:  # something that json does not know
+        parts: list[str] = []
+        _put(value, parts.append)
+        return "".join(parts)
 
 
-def _parts(value: Any) -> Iterator[str]:
-    if isinstance(value, Decimal):
+def _put(value: Any, put: Callable[[str], None]) -> None:
+    if isinstance(value, Json):
+        _put(value.value, put)
+    elif isinstance(value, Decimal):
         if not value.is_finite():
             raise ValueError(f"JSON has no {value}")
-        yield str(value)
+        put(Decimal.__str__(value))
     elif isinstance(value, Mapping):
         mark = "{"
         for key, item in value.items():
-            yield f"{mark}{_key(key)}: "
-            yield from _parts(item)
+            put(f"{mark}{_key(key)}: ")
+            _put(item, put)
             mark = ", "
-        yield "{}" if mark == "{" else "}"
+        put("{}" if mark == "{" else "}")
     elif isinstance(value, (list, tuple)):
         mark = "["
         for item in value:
-            yield mark
-            yield from _parts(item)
+            put(mark)
+            _put(item, put)
             mark = ", "
-        yield "[]" if mark == "[" else "]"
+        put("[]" if mark == "[" else "]")
     else:
-        yield json.dumps(value, allow_nan=False)
+        put(_plain(value))
 
 
 def _key(key: Any) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, final
 
 from .bits import BitString
+from .jsontext import JSON_NULL, Json
 from .jsontext import decimal_exact as decimal_exact
 from .jsontext import dumps as json_exact_dumps  # noqa: F401
 from .shapes import (
@@ -61,35 +62,6 @@ __all__ = [
     "SparseVector",
     "Vector",
 ]
-
-
-@final
-class Json:
-    """A JSON document for a json or jsonb parameter, whatever `value` is: `Json(None)`
-    is JSON's null (None itself is SQL's NULL), `Json("x")` the string "x" (a bare
-    str is taken for the text of a document)."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return "JSON_NULL" if self is JSON_NULL else f"Json({self.value!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return self.value == other.value if isinstance(other, Json) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]  # as a dict has none
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return "JSON_NULL" if self is JSON_NULL else (Json, (self.value,))
-
-
-JSON_NULL = Json(None)
 
 
 # Containers

@@ -6,22 +6,11 @@
 
 /* Keys longer than this are not remembered. */
 #define JSON_KEY_MAX 40
-/* Powers of ten that a double holds exactly, and integers that it does. */
-#define JSON_EXACT_POWER 22
-#define JSON_EXACT_INT (INT64_C(1) << 53)
-/* In place of an exponent too long to be looked at. */
-#define JSON_FAR_POWER 100000
-/* Digits that always fit an int64_t. */
-#define JSON_FAST_DIGITS 18
-
-struct json_reader {
-    struct codec_ctx *ctx;
-    const uint8_t *start;
-    const uint8_t *p;
-    const uint8_t *end;
-};
-
-static PyObject *json_value(struct json_reader *r);
+/* Containers inside one another: more than the server parses with the stack that it is
+ * given by default. */
+#define JSON_DEPTH_MAX 20000
+/* Bytes of a string that are looked at one by one before it counts as long. */
+#define JSON_SHORT_STRING 8
 
 static void
 json_space(struct json_reader *r)
@@ -29,17 +18,6 @@ json_space(struct json_reader *r)
     while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r')) {
         r->p++;
     }
-}
-
-/* Takes the byte if it is the next one. */
-static bool
-json_take(struct json_reader *r, uint8_t byte)
-{
-    if (r->p == r->end || *r->p != byte) {
-        return false;
-    }
-    r->p++;
-    return true;
 }
 
 static bool
@@ -57,6 +35,9 @@ json_take_word(struct json_reader *r, const char *word, size_t len)
 static PyObject *
 json_ascii(const uint8_t *bytes, size_t len)
 {
+    if (len == 1) {
+        return PyUnicode_FromOrdinal(bytes[0]); /* it has a shared str */
+    }
     PyObject *text = PyUnicode_New((Py_ssize_t)len, 127);
     if (text != NULL && len > 0) {
         memcpy(PyUnicode_1BYTE_DATA(text), bytes, len);
@@ -112,6 +93,23 @@ json_escape(struct json_reader *r)
     return 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
 }
 
+/* Bytes that are not ASCII, as characters; how many, or -1 with an exception. */
+static Py_ssize_t
+json_put_utf8(struct json_reader *r, Py_UCS4 *chars, Py_ssize_t room)
+{
+    const uint8_t *begin = r->p;
+    while (r->p < r->end && *r->p >= 0x80) {
+        r->p++;
+    }
+    PyObject *part = PyUnicode_DecodeUTF8((const char *)begin, r->p - begin, NULL);
+    Py_ssize_t count = -1;
+    if (part != NULL && PyUnicode_AsUCS4(part, chars, room, 0) != NULL) {
+        count = PyUnicode_GET_LENGTH(part);
+    }
+    Py_XDECREF(part);
+    return count;
+}
+
 /* A string with escapes, up to its closing quote; r->p stands at the first one, and
  * what is in front of it, from `begin`, is free of them. */
 static PyObject *
@@ -129,24 +127,21 @@ json_escaped(struct json_reader *r, const uint8_t *begin)
     PyObject *text = NULL;
     r->p = begin;
     while (r->p < r->end && *r->p != '"') {
-        const uint8_t *plain = r->p;
-        while (r->p < r->end && *r->p >= 0x20 && *r->p != '"' && *r->p != '\\') {
-            r->p++;
-        }
-        if (r->p > plain) {
-            PyObject *part = PyUnicode_DecodeUTF8((const char *)plain, r->p - plain, NULL);
-            if (part == NULL
-                || PyUnicode_AsUCS4(part, chars + count, close - begin + 1 - count, 0) == NULL) {
-                Py_XDECREF(part);
+        if (*r->p >= 0x80) {
+            Py_ssize_t more = json_put_utf8(r, chars + count, close - begin + 1 - count);
+            if (more < 0) {
                 goto done;
             }
-            count += PyUnicode_GET_LENGTH(part);
-            Py_DECREF(part);
+            count += more;
+            continue;
         }
-        if (r->p == r->end || *r->p == '"') {
-            break;
+        int32_t c = *r->p++;
+        if (c == '\\') {
+            c = json_escape(r);
         }
-        int32_t c = json_take(r, '\\') ? json_escape(r) : -1;
+        else if (c < 0x20) {
+            c = -1;
+        }
         if (c < 0) {
             goto done;
         }
@@ -187,6 +182,39 @@ json_key(struct json_reader *r, const uint8_t *bytes, size_t len)
     return key;
 }
 
+/* Whether one of eight bytes ends a run of plain characters: a quote, a backslash or
+ * what is below the space. */
+static inline bool
+json_ends_run(uint64_t word)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t quote = word ^ ones * '"';
+    uint64_t backslash = word ^ ones * '\\';
+    uint64_t found = (quote - ones) & ~quote;
+    found |= (backslash - ones) & ~backslash;
+    found |= (word - ones * 0x20) & ~word;
+    return (found & ones * 0x80) != 0;
+}
+
+/* Where the run of plain characters that goes on at `p` ends, or less than eight bytes
+ * before; *all gets the bits of its bytes. */
+static const uint8_t *
+json_skip_run(const uint8_t *p, const uint8_t *end, uint8_t *all)
+{
+    uint64_t word;
+    uint64_t bits = 0;
+    while (end - p >= (ptrdiff_t)sizeof word) {
+        memcpy(&word, p, sizeof word);
+        if (json_ends_run(word)) {
+            break;
+        }
+        bits |= word;
+        p += sizeof word;
+    }
+    *all |= (bits & UINT64_C(0x8080808080808080)) != 0 ? 0x80 : 0;
+    return p;
+}
+
 /* A string whose opening quote has been taken. */
 static PyObject *
 json_string(struct json_reader *r, bool key)
@@ -196,6 +224,9 @@ json_string(struct json_reader *r, bool key)
     uint8_t all = 0;
     while (p < r->end && *p != '"' && *p != '\\' && *p >= 0x20) {
         all |= *p++;
+        if (p - begin == JSON_SHORT_STRING) {
+            p = json_skip_run(p, r->end, &all);
+        }
     }
     r->p = p;
     if (p == r->end || *p < 0x20) {
@@ -212,222 +243,7 @@ json_string(struct json_reader *r, bool key)
     return PyUnicode_DecodeUTF8((const char *)begin, (Py_ssize_t)len, NULL);
 }
 
-/* Numbers */
-
-/* Calls `make` with a NUL-terminated copy of the number. */
-static PyObject *
-json_number_text(const uint8_t *begin, size_t len, PyObject *(*make)(const char *))
-{
-    char small[64];
-    char *copy = len < sizeof small ? small : PyMem_Malloc(len + 1);
-    if (copy == NULL) {
-        return PyErr_NoMemory();
-    }
-    memcpy(copy, begin, len);
-    copy[len] = 0;
-    PyObject *number = make(copy);
-    if (copy != small) {
-        PyMem_Free(copy);
-    }
-    return number;
-}
-
-static PyObject *
-json_make_int(const char *text)
-{
-    return PyLong_FromString(text, NULL, 10);
-}
-
-static PyObject *
-json_make_float(const char *text)
-{
-    double number = PyOS_string_to_double(text, NULL, NULL);
-    return number == -1.0 && PyErr_Occurred() ? NULL : PyFloat_FromDouble(number);
-}
-
-static PyObject *
-json_decimal(struct json_reader *r, const uint8_t *begin, size_t len)
-{
-    PyObject *text = json_ascii(begin, len);
-    PyObject *number =
-        text == NULL ? NULL : PyObject_CallOneArg(r->ctx->types->decimal_exact, text);
-    Py_XDECREF(text);
-    return number;
-}
-
-/* The digits at r->p go on in *value while there are at most JSON_FAST_DIGITS of them
- * in all; counts them in *digits. */
-static void
-json_digits(struct json_reader *r, int64_t *value, int *digits)
-{
-    while (r->p < r->end && *r->p >= '0' && *r->p <= '9') {
-        if (++*digits <= JSON_FAST_DIGITS) {
-            *value = *value * 10 + (*r->p - '0');
-        }
-        r->p++;
-    }
-}
-
-/* What stands behind an integer: `.5`, `e-3`, both. Taken when it is complete; without
- * digits the number ends in front of it, as for json.loads. Gives the power of ten. */
-static bool
-json_fraction(struct json_reader *r, int64_t *value, int *digits, int *power)
-{
-    const uint8_t *before = r->p;
-    bool found = false;
-    if (json_take(r, '.')) {
-        int whole = *digits;
-        const uint8_t *first = r->p;
-        json_digits(r, value, digits);
-        found = r->p > first;
-        *power = whole - *digits;
-        r->p = found ? r->p : before;
-    }
-    before = r->p;
-    if (json_take(r, 'e') || json_take(r, 'E')) {
-        bool minus = json_take(r, '-');
-        if (!minus) {
-            json_take(r, '+');
-        }
-        int64_t exponent = 0;
-        int exponent_digits = 0;
-        json_digits(r, &exponent, &exponent_digits);
-        if (exponent_digits == 0) {
-            r->p = before;
-            return found;
-        }
-        bool small = exponent_digits <= 4;
-        *power += small ? (int)(minus ? -exponent : exponent) : JSON_FAR_POWER;
-        found = true;
-    }
-    return found;
-}
-
-/* A number with at most 15 digits or so and a small power of ten: one division or
- * multiplication of exact doubles rounds right. */
-static bool
-json_fast_double(int64_t value, int digits, int power, bool minus, double *number)
-{
-    static const double powers[JSON_EXACT_POWER + 1] = {
-        1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    if (digits > JSON_FAST_DIGITS || value > JSON_EXACT_INT || power > JSON_EXACT_POWER
-        || power < -JSON_EXACT_POWER) {
-        return false;
-    }
-    double result = (double)value;
-    result = power < 0 ? result / powers[-power] : result * powers[power];
-    *number = minus ? -result : result;
-    return true;
-}
-
-static PyObject *
-json_number(struct json_reader *r)
-{
-    const uint8_t *begin = r->p;
-    bool minus = json_take(r, '-');
-    int64_t value = 0;
-    int digits = 0;
-    int power = 0;
-    if (json_take(r, '0')) {
-        digits = 1;
-    }
-    else {
-        json_digits(r, &value, &digits);
-    }
-    if (digits == 0) {
-        r->p = begin;
-        return NULL;
-    }
-    if (!json_fraction(r, &value, &digits, &power)) {
-        return digits <= JSON_FAST_DIGITS
-                   ? PyLong_FromLongLong(minus ? -value : value)
-                   : json_number_text(begin, (size_t)(r->p - begin), json_make_int);
-    }
-    if (r->ctx->options->json_exact) {
-        return json_decimal(r, begin, (size_t)(r->p - begin));
-    }
-    double number;
-    if (json_fast_double(value, digits, power, minus, &number)) {
-        return PyFloat_FromDouble(number);
-    }
-    return json_number_text(begin, (size_t)(r->p - begin), json_make_float);
-}
-
-/* Containers; the opening bracket has been taken. */
-
-static PyObject *
-json_array(struct json_reader *r)
-{
-    PyObject *list = PyList_New(0);
-    json_space(r);
-    if (list == NULL || json_take(r, ']')) {
-        return list;
-    }
-    do {
-        PyObject *item = json_value(r);
-        int failed = item == NULL ? -1 : PyList_Append(list, item);
-        Py_XDECREF(item);
-        if (failed < 0) {
-            Py_DECREF(list);
-            return NULL;
-        }
-        json_space(r);
-    } while (json_take(r, ','));
-    if (!json_take(r, ']')) {
-        Py_CLEAR(list);
-    }
-    return list;
-}
-
-/* One `"key": value`. -1 on failure. */
-static int
-json_member(struct json_reader *r, PyObject *dict)
-{
-    json_space(r);
-    PyObject *key = json_take(r, '"') ? json_string(r, true) : NULL;
-    if (key == NULL) {
-        return -1;
-    }
-    json_space(r);
-    PyObject *value = json_take(r, ':') ? json_value(r) : NULL;
-    int failed = value == NULL ? -1 : PyDict_SetItem(dict, key, value);
-    Py_XDECREF(value);
-    Py_DECREF(key);
-    return failed;
-}
-
-static PyObject *
-json_object(struct json_reader *r)
-{
-    PyObject *dict = PyDict_New();
-    json_space(r);
-    if (dict == NULL || json_take(r, '}')) {
-        return dict;
-    }
-    do {
-        if (json_member(r, dict) < 0) {
-            Py_DECREF(dict);
-            return NULL;
-        }
-        json_space(r);
-    } while (json_take(r, ','));
-    if (!json_take(r, '}')) {
-        Py_CLEAR(dict);
-    }
-    return dict;
-}
-
-static PyObject *
-json_nested(struct json_reader *r, PyObject *(*read)(struct json_reader *))
-{
-    if (Py_EnterRecursiveCall(" while reading a JSON document")) {
-        return NULL;
-    }
-    PyObject *value = read(r);
-    Py_LeaveRecursiveCall();
-    return value;
-}
+/* Containers and values */
 
 /* The words that stand for values. NULL without an exception: none of them. */
 static PyObject *
@@ -452,8 +268,93 @@ json_word(struct json_reader *r)
     return json_take_word(r, "-Infinity", 9) ? PyFloat_FromDouble(-HUGE_VAL) : NULL;
 }
 
+static int
+json_grow(struct json_reader *r)
+{
+    if (r->room >= JSON_DEPTH_MAX) {
+        PyErr_Format(PyExc_RecursionError, "a JSON document of more than %d levels",
+                     JSON_DEPTH_MAX);
+        return -1;
+    }
+    bool own = r->frames != r->usual;
+    size_t room = r->room * 2 < JSON_DEPTH_MAX ? r->room * 2 : JSON_DEPTH_MAX;
+    struct json_frame *frames = PyMem_Realloc(own ? r->frames : NULL, room * sizeof *frames);
+    if (frames == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (!own) {
+        memcpy(frames, r->usual, sizeof r->usual);
+    }
+    r->frames = frames;
+    r->room = room;
+    return 0;
+}
+
+/* `"key":` of the next member of the innermost container. */
+static bool
+json_member_key(struct json_reader *r)
+{
+    json_space(r);
+    PyObject *key = json_take(r, '"') ? json_string(r, true) : NULL;
+    r->frames[r->depth - 1].key = key;
+    if (key == NULL) {
+        return false;
+    }
+    json_space(r);
+    return json_take(r, ':');
+}
+
+/* A container whose opening bracket has been taken: itself when it is empty. Else it
+ * is the innermost one now, and *more says that its first value comes next. */
 static PyObject *
-json_value(struct json_reader *r)
+json_open(struct json_reader *r, bool dict, bool *more)
+{
+    PyObject *container = dict ? PyDict_New() : PyList_New(0);
+    json_space(r);
+    if (container == NULL || json_take(r, dict ? '}' : ']')) {
+        return container;
+    }
+    if (r->depth == r->room && json_grow(r) < 0) {
+        Py_DECREF(container);
+        return NULL;
+    }
+    r->frames[r->depth].container = container;
+    r->frames[r->depth].key = NULL;
+    r->depth++;
+    *more = !dict || json_member_key(r);
+    return NULL;
+}
+
+/* Puts `value`, which it steals, into the innermost container: itself when that ends
+ * it. Else *more says that another value comes next. */
+static PyObject *
+json_settle(struct json_reader *r, PyObject *value, bool *more)
+{
+    struct json_frame *top = &r->frames[r->depth - 1];
+    bool dict = top->key != NULL;
+    int failed = dict ? PyDict_SetItem(top->container, top->key, value)
+                      : PyList_Append(top->container, value);
+    Py_DECREF(value);
+    Py_CLEAR(top->key);
+    if (failed < 0) {
+        return NULL;
+    }
+    json_space(r);
+    if (json_take(r, ',')) {
+        *more = !dict || json_member_key(r);
+        return NULL;
+    }
+    if (!json_take(r, dict ? '}' : ']')) {
+        return NULL;
+    }
+    r->depth--;
+    return top->container;
+}
+
+/* The next value, if it is complete; else as json_open. */
+static PyObject *
+json_value(struct json_reader *r, bool *more)
 {
     json_space(r);
     if (r->p == r->end) {
@@ -464,11 +365,8 @@ json_value(struct json_reader *r)
         r->p++;
         return json_string(r, false);
     case '{':
-        r->p++;
-        return json_nested(r, json_object);
     case '[':
-        r->p++;
-        return json_nested(r, json_array);
+        return json_open(r, *r->p++ == '{', more);
     case '-':
         if (r->end - r->p > 1 && r->p[1] == 'I') {
             return json_word(r);
@@ -479,17 +377,50 @@ json_value(struct json_reader *r)
     }
 }
 
+static PyObject *
+json_document(struct json_reader *r)
+{
+    for (;;) {
+        bool more = false;
+        PyObject *value = json_value(r, &more);
+        while (value != NULL && r->depth > 0) {
+            value = json_settle(r, value, &more);
+        }
+        if (value != NULL || !more) {
+            return value;
+        }
+    }
+}
+
+static void
+json_reader_clear(struct json_reader *r)
+{
+    for (size_t i = 0; i < r->depth; i++) {
+        Py_DECREF(r->frames[i].container);
+        Py_XDECREF(r->frames[i].key);
+    }
+    if (r->frames != r->usual) {
+        PyMem_Free(r->frames);
+    }
+}
+
 PyObject *
 json_read(struct codec_ctx *ctx, wire_slice text, size_t *at)
 {
-    struct json_reader r = {ctx, text.ptr, text.ptr, text.ptr};
+    struct json_reader r;
+    r.ctx = ctx;
+    r.p = text.ptr;
     r.end = text.len == 0 ? text.ptr : text.ptr + text.len;
-    PyObject *document = json_value(&r);
+    r.frames = r.usual;
+    r.room = JSON_DEPTH_USUAL;
+    r.depth = 0;
+    PyObject *document = json_document(&r);
     json_space(&r);
     if (document != NULL && r.p != r.end) {
         Py_CLEAR(document);
     }
-    *at = (size_t)(r.p - r.start);
+    *at = (size_t)(r.p - text.ptr);
+    json_reader_clear(&r);
     if (document == Py_None && ctx->options->json_null) {
         Py_SETREF(document, Py_NewRef(ctx->types->json_null));
     }

@@ -12,4 +12,42 @@
  * is types->json_null. */
 PyObject *json_read(struct codec_ctx *ctx, wire_slice text, size_t *at);
 
+/* What the parts of the reader share: jsonread.c, jsonnumber.c. */
+
+/* So many need no memory of their own. */
+#define JSON_DEPTH_USUAL 16
+
+/* A container that is being filled. */
+struct json_frame {
+    PyObject *container; /* a list or dict */
+    PyObject *key;       /* of a dict: of the member that is being read */
+};
+
+/* Containers are read without recursion, so that no document is too deep for the C
+ * stack, whatever the interpreter's recursion limit has been set to. */
+struct json_reader {
+    struct codec_ctx *ctx;
+    const uint8_t *p;
+    const uint8_t *end;
+    struct json_frame *frames; /* `usual`, or memory of its own */
+    size_t room;
+    size_t depth;
+    struct json_frame usual[JSON_DEPTH_USUAL];
+};
+
+/* Takes the byte if it is the next one. */
+static inline bool
+json_take(struct json_reader *r, uint8_t byte)
+{
+    if (r->p == r->end || *r->p != byte) {
+        return false;
+    }
+    r->p++;
+    return true;
+}
+
+/* A number, which ends where it is complete. NULL with an exception, or without one
+ * where there is none. */
+PyObject *json_number(struct json_reader *r);
+
 #endif

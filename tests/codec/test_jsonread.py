@@ -6,7 +6,9 @@ import json
 import math
 import pickle
 import random
-from decimal import Decimal
+import struct
+import sys
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from pgasync.errors import DataError
 from pgasync.types import JSON_NULL, Json
 
 JSON = OIDS["json"]
+NUMERIC = struct.pack(">4h3h", 3, 1, 0, 4, 1, 2345, 6789)
 
 
 def read(text: str | bytes, **options: Any) -> Any:
@@ -135,12 +138,41 @@ def test_the_place_is_named() -> None:
         read("[1, 2 3]")
 
 
-def test_depth() -> None:
-    assert same(read("[" * 200 + "]" * 200), json.loads("[" * 200 + "]" * 200))
-    for text in ("[" * 200_000, '{"a":' * 200_000, "[" * 200_000 + "]" * 200_000):
-        with pytest.raises(DataError) as caught:
-            read(text)
-        assert isinstance(caught.value.__cause__, RecursionError)
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+def test_depth(brackets: tuple[str, str]) -> None:
+    """As deep as the server parses, and no deeper than there is a limit, whatever the
+    interpreter's own is: it is no matter of the C stack."""
+    left, right = brackets
+    levels = left.count("[") + left.count("{")
+    assert same(
+        read(left * 100 + "1" + right * 100), json.loads(left * 100 + "1" + right * 100)
+    )
+    limit = sys.getrecursionlimit()
+    for raised in (limit, 10**7):
+        sys.setrecursionlimit(raised)
+        try:
+            deep = read(left * (20_000 // levels) + "1" + right * (20_000 // levels))
+            for text in (left * 200_000, left * 200_000 + "1" + right * 200_000):
+                with pytest.raises(DataError) as caught:
+                    read(text)
+                assert isinstance(caught.value.__cause__, RecursionError)
+        finally:
+            sys.setrecursionlimit(limit)
+        depth = 0
+        while deep != 1:
+            deep = deep[0] if isinstance(deep, list) else deep["a"]
+            depth += 1
+        assert depth == 20_000
+
+
+async def test_as_deep_as_the_server(conn: Any) -> None:
+    value = await conn.fetchval(
+        "select (repeat('[', 5000) || repeat(']', 5000))::jsonb"
+    )
+    depth = 1
+    while value:
+        value, depth = value[0], depth + 1
+    assert depth == 5000
 
 
 def test_too_many_digits() -> None:
@@ -152,10 +184,30 @@ def test_too_many_digits() -> None:
 
 
 def test_long_strings_and_keys() -> None:
-    for size in (1, 39, 40, 41, 1000, 70_000):
+    for size in (1, 7, 8, 9, 15, 16, 17, 39, 40, 41, 1000, 70_000):
         for char in ("a", "é", "\\n", "\\u00e9", "日", "\\ud83d\\ude00"):
             text = f'{{"{char * size}": "{char * size}"}}'
             assert_as_json_loads(text)
+
+
+def test_what_ends_a_long_string() -> None:
+    """Wherever it stands among the bytes that are looked at eight at a time."""
+    for front in range(20):
+        for back in range(12):
+            for piece in (
+                '"',
+                "\\",
+                '\\"',
+                "\x1f",
+                "\x00",
+                "\x7f",
+                "\x80",
+                "!",
+                "#",
+                "[",
+                "]",
+            ):
+                assert_as_json_loads(f'"{"a" * front}{piece}{"z" * back}"')
 
 
 def test_keys_are_shared() -> None:
@@ -186,6 +238,21 @@ def test_exact_numbers() -> None:
         int,
         Decimal,
     ]
+
+
+def test_exact_numbers_are_no_matter_of_the_context() -> None:
+    with localcontext() as context:
+        context.prec = 2
+        context.traps = dict.fromkeys(context.traps, False)
+        assert str(read("[1.23456]", json_exact=True)[0]) == "1.23456"
+        assert str(_core.codec_decode(OIDS["numeric"], NUMERIC)) == "12345.6789"
+        for text in (
+            "1e9999999999999999999",
+            "-1e9999999999999999999",
+            "1.5e-9999999999999999999",
+        ):
+            with pytest.raises(DataError):
+                read(text, json_exact=True)
 
 
 def test_null() -> None:
@@ -220,6 +287,19 @@ def test_what_is_sent() -> None:
         1,
         b'[1E+400, {"1": [2]}]',
     )
+    assert encode("json", {"a": JSON_NULL, "b": [Json({"c": Decimal("0.10")})]}) == (
+        1,
+        b'{"a": null, "b": [{"c": 0.10}]}',
+    )
+    assert _core.codec_encode(JSON, [float(1), "é"], {"json_exact": True}) == (
+        1,
+        b'[1.0, "\\u00e9"]',
+    )
+    for circle in ([Decimal(1)], [1]):
+        circle.append(circle)  # type: ignore[arg-type]
+        for exact in (False, True):
+            with pytest.raises(DataError, match="json_dumps does not take it"):
+                _core.codec_encode(JSON, circle, {"json_exact": exact})
     assert_refused("json", {"a": Decimal("NaN")}, "json_dumps does not take it")
     assert_refused("json", {"a": object()}, "json_dumps does not take it")
     assert_refused("json", {"a": [Decimal(1), object()]}, "does not take it")
