@@ -19,18 +19,24 @@ class BitString(str):
 
     @classmethod
     def from_int(cls, value: int, length: int) -> BitString:
-        """The lowest `length` bits of a number that fits them. Raises ValueError."""
-        if value < 0 or value.bit_length() > length:
+        """`length` bits from a number that fits them. Raises ValueError."""
+        if value < 0 or length < 0 or value.bit_length() > length:
             raise ValueError(f"{value} does not fit {length} bits")
         return cls(f"{value:0{length}b}" if length else "")
 
     @classmethod
     def from_bytes(cls, data: bytes, length: int | None = None) -> BitString:
-        """The bits of `data`, the first `length` of them."""
+        """The bits of `data`, the first `length` of them. Raises ValueError where it
+        has fewer."""
         bits = "".join(f"{byte:08b}" for byte in data)
-        return cls(bits if length is None else bits[:length])
+        if length is None:
+            return cls(bits)
+        if not 0 <= length <= len(bits):
+            raise ValueError(f"{len(data)} bytes have no {length} bits")
+        return cls(bits[:length])
 
     def __int__(self) -> int:
+        """The number that the bits are, unsigned."""
         return int(str(self) or "0", 2)
 
     def to_bytes(self) -> bytes:

@@ -35,11 +35,14 @@ _SHAPES = {
     types.Path: "path",
     types.Polygon: "polygon",
 }
-_WHOLE = (types.Multirange, *_SHAPES)
+_WHOLE = (types.Multirange, types.Snapshot, *_SHAPES)
 
-# The first that fits; bool is an int, datetime a date.
+# The first that fits; bool is an int, so is an Lsn, and a BitString is a str.
 _PLAIN: tuple[tuple[Any, str], ...] = (
     (bool, "bool"),
+    (types.BitString, "varbit"),
+    (types.Lsn, "pg_lsn"),
+    (types.Snapshot, "pg_snapshot"),
     (float, "float8"),
     (str, "text"),
     (decimal.Decimal, "numeric"),

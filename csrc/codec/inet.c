@@ -87,32 +87,53 @@ inet_int(PyObject *object, const char *name)
     return found;
 }
 
-/* The address's bytes (a new reference) and its mask; NULL with an exception. */
+/* What has the mask of a value: a network; None: an address, whose mask is whole. NULL
+ * with an exception. */
+static PyObject *
+inet_network(struct codec_types *types, PyObject *value)
+{
+    if (inet_is(value, types->ipv4_network, types->ipv6_network)) {
+        return Py_NewRef(value);
+    }
+    if (inet_is(value, types->ipv4_interface, types->ipv6_interface)) {
+        return PyObject_GetAttrString(value, "network");
+    }
+    return Py_NewRef(Py_None);
+}
+
+/* The bytes of a value's address; NULL with an exception. */
+static PyObject *
+inet_packed(struct codec_types *types, PyObject *value)
+{
+    if (!inet_is(value, types->ipv4_network, types->ipv6_network)) {
+        return PyObject_GetAttrString(value, "packed");
+    }
+    PyObject *address = PyObject_GetAttrString(value, "network_address");
+    PyObject *packed = address == NULL ? NULL : PyObject_GetAttrString(address, "packed");
+    Py_XDECREF(address);
+    return packed;
+}
+
+/* The address's bytes (a new reference) and its mask; NULL with or without an exception. */
 static PyObject *
 inet_parts(struct codec_ctx *ctx, PyObject *value, long *bits)
 {
-    struct codec_types *types = ctx->types;
-    PyObject *network = NULL;
-    PyObject *address = NULL;
-    if (inet_is(value, types->ipv4_network, types->ipv6_network)) {
-        network = Py_NewRef(value);
-        address = PyObject_GetAttrString(value, "network_address");
-    }
-    else {
-        address = Py_NewRef(value);
-        if (inet_is(value, types->ipv4_interface, types->ipv6_interface)) {
-            network = PyObject_GetAttrString(value, "network");
-        }
-    }
-    PyObject *packed = address == NULL ? NULL : PyObject_GetAttrString(address, "packed");
-    *bits = network != NULL ? inet_int(network, "prefixlen") : -2;
-    Py_XDECREF(network);
-    Py_XDECREF(address);
-    if (packed == NULL || PyErr_Occurred() || !PyBytes_Check(packed)) {
+    PyObject *packed = inet_packed(ctx->types, value);
+    if (packed == NULL || !PyBytes_Check(packed)) {
         Py_XDECREF(packed);
         return NULL;
     }
-    *bits = *bits == -2 ? (long)PyBytes_GET_SIZE(packed) * 8 : *bits;
+    PyObject *network = inet_network(ctx->types, value);
+    if (network == Py_None) {
+        *bits = (long)PyBytes_GET_SIZE(packed) * 8;
+    }
+    else if (network != NULL) {
+        *bits = inet_int(network, "prefixlen");
+    }
+    Py_XDECREF(network);
+    if (PyErr_Occurred()) {
+        Py_CLEAR(packed);
+    }
     return packed;
 }
 
@@ -143,13 +164,18 @@ inet_put(const struct codec *self, struct codec_ctx *ctx, PyObject *value, bool 
     return outcome;
 }
 
-/* An IPv6 address of a link has a zone, which the server's types have not. */
+/* An IPv6 address of a link, or a network of such, has a zone, which the server's types
+ * have not. */
 static bool
-inet_has_scope(PyObject *value)
+inet_has_scope(struct codec_types *types, PyObject *value)
 {
-    PyObject *scope = PyObject_GetAttrString(value, "scope_id");
+    bool network = inet_is(value, types->ipv4_network, types->ipv6_network);
+    PyObject *address =
+        network ? PyObject_GetAttrString(value, "network_address") : Py_NewRef(value);
+    PyObject *scope = address == NULL ? NULL : PyObject_GetAttrString(address, "scope_id");
     bool has = scope != NULL && scope != Py_None;
     Py_XDECREF(scope);
+    Py_XDECREF(address);
     PyErr_Clear();
     return has;
 }
@@ -167,7 +193,7 @@ codec_inet_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *val
         return codec_fail_value(self, ctx, value,
                                 "give an address, interface or network of ipaddress, or a str");
     }
-    if (address && inet_has_scope(value)) {
+    if (inet_has_scope(types, value)) {
         return codec_fail_value(self, ctx, value, "PostgreSQL keeps no scope of an address");
     }
     return inet_put(self, ctx, value, false, out);
@@ -183,11 +209,13 @@ codec_cidr_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *val
     }
     bool network = inet_is(value, types->ipv4_network, types->ipv6_network);
     bool address = inet_is(value, types->ipv4_address, types->ipv6_address)
-                   && !inet_is(value, types->ipv4_interface, types->ipv6_interface)
-                   && !inet_has_scope(value);
+                   && !inet_is(value, types->ipv4_interface, types->ipv6_interface);
     if (!network && !address) {
         return codec_fail_value(self, ctx, value,
                                 "give a network of ipaddress, as interface.network, or a str");
+    }
+    if (inet_has_scope(types, value)) {
+        return codec_fail_value(self, ctx, value, "PostgreSQL keeps no scope of an address");
     }
     return inet_put(self, ctx, value, true, out);
 }

@@ -3,7 +3,7 @@
 #include "families.h"
 
 #define MONEY_TEXT_MAX 48
-#define MONEY_DIGITS_MAX 20 /* before the point, more cannot fit */
+#define MONEY_DIGITS_MAX 20 /* in front of the point or behind it, more cannot fit */
 
 PyObject *
 codec_money_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
@@ -40,6 +40,9 @@ money_parse(const char *text, int digits, int64_t *units)
     bool minus = *text == '-';
     uint64_t size = 0;
     int behind = -1; /* digits behind the point so far, -1 in front of it */
+    if (text[minus] < '0' || text[minus] > '9') {
+        return false;
+    }
     for (const char *p = text + minus; *p != 0; p++) {
         if (*p == '.' && behind < 0) {
             behind = 0;
@@ -65,7 +68,15 @@ money_parse(const char *text, int digits, int64_t *units)
     return true;
 }
 
-/* The value without an exponent, a new str; NULL with or without an exception. */
+/* What is less than any unit: "0" for a zero, else NULL, with or without an exception. */
+static PyObject *
+money_text_tiny(PyObject *value)
+{
+    return PyObject_IsTrue(value) == 0 ? PyUnicode_FromString("0") : NULL;
+}
+
+/* The value without an exponent, a new str; NULL with or without an exception. An
+ * exponent of millions is not written out. */
 static PyObject *
 money_text(struct codec_ctx *ctx, PyObject *value)
 {
@@ -79,7 +90,10 @@ money_text(struct codec_ctx *ctx, PyObject *value)
     long digits = adjusted == NULL ? -1 : PyLong_AsLong(adjusted);
     Py_XDECREF(adjusted);
     if (PyErr_Occurred() || digits > MONEY_DIGITS_MAX) {
-        return NULL; /* an exponent of millions is not written out */
+        return NULL;
+    }
+    if (digits < -MONEY_DIGITS_MAX) {
+        return money_text_tiny(value);
     }
     PyObject *spec = PyUnicode_FromString("f");
     PyObject *text = spec == NULL ? NULL : PyObject_Format(value, spec);

@@ -22,6 +22,14 @@ from codec.checks import (
 from pgasync import _core
 from pgasync.types import BitString
 
+
+class Empty(Decimal):
+    """What is not written as a number is not one."""
+
+    def __format__(self, spec: str, context: Any = None) -> str:
+        return "-" if spec == "f" else super().__format__(spec)
+
+
 CASES: list[Case] = [
     ("varbit", BitString(""), "''"),
     ("varbit", BitString("1"), "'1'"),
@@ -41,6 +49,7 @@ SENT: list[Case] = [
     ("money", Decimal("1.5000"), "'1.50'"),
     ("money", Decimal("1E+3"), "'1000'"),
     ("money", Decimal("0E-30"), "'0'"),
+    ("money", Decimal("-0E-999999999999999999"), "'0'"),
 ]
 
 MONEY: list[Case] = [
@@ -63,6 +72,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("money", Decimal("92233720368547758.08"), "2**63"),
     ("money", Decimal("-92233720368547758.09"), "2**63"),
     ("money", Decimal("1E+1000000"), "2**63"),
+    ("money", Decimal("1E-999999999999999999"), "2 digits"),
+    ("money", Empty("5"), "Decimal or int"),
     ("money", 10**30, "2**63"),
 ]
 
@@ -110,9 +121,12 @@ def test_bit_string() -> None:
     for wrong in ("2", "0 1", "x"):
         with pytest.raises(ValueError, match="made of 0 and 1"):
             BitString(wrong)
-    for value, length in ((16, 4), (-1, 4)):
-        with pytest.raises(ValueError, match="does not fit 4 bits"):
+    for value, length in ((16, 4), (-1, 4), (0, -1)):
+        with pytest.raises(ValueError, match=f"does not fit {length} bits"):
             BitString.from_int(value, length)
+    for length in (-1, 9):
+        with pytest.raises(ValueError, match=f"1 bytes have no {length} bits"):
+            BitString.from_bytes(b"\x50", length)
 
 
 def test_malformed() -> None:

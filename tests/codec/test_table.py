@@ -11,6 +11,13 @@ import sys
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
+from ipaddress import (
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Any
 
 import pytest
@@ -20,9 +27,12 @@ from pgasync import _core
 from pgasync.errors import DataError
 from pgasync.types import (
     Array,
+    BitString,
     HalfVector,
+    Lsn,
     Multirange,
     Range,
+    Snapshot,
     SparseVector,
     Vector,
 )
@@ -110,6 +120,21 @@ SAMPLES: dict[str, list[Any]] = {
     "tstzmultirange": [Multirange()],
     "datemultirange": [Multirange([Range(dt.date(2024, 2, 29), None)])],
     "int8multirange": [Multirange([Range(1, 2)])],
+    "cidr": [IPv4Network("10.0.0.0/8"), IPv6Network("2001:db8::/32")],
+    "inet": [IPv4Interface("10.0.0.1/8"), IPv6Address("2001:db8::1")],
+    "macaddr": ["08:00:2b:01:02:03"],
+    "macaddr8": ["08:00:2b:01:02:03:04:05"],
+    "bit": [BitString("1")],
+    "varbit": [BitString(""), BitString("10110011101")],
+    "money": [Decimal("-1234.56")],
+    "tid": [(1, 2)],
+    "xid": [5],
+    "cid": [5],
+    "xid8": [2**64 - 1],
+    "pg_lsn": [Lsn(0x16B374D848)],
+    "pg_snapshot": [Snapshot(10, 20, (12, 14))],
+    "txid_snapshot": [Snapshot(10, 20, ())],
+    "regclass": [1259],
     "point": [(1, -2.5)],
     "line": [(1, 2, 3)],
     "lseg": [((1, 2), (3, 4))],
@@ -234,7 +259,9 @@ def odd_values() -> list[Any]:
         {Evil(): 1}, set(), range(3), dt.date.min, dt.datetime.max, dt.datetime.min,
         dt.datetime.max.replace(tzinfo=UTC), dt.datetime(2024, 1, 1, tzinfo=EvilZone()),
         dt.time.max, dt.timedelta.max, dt.timedelta.min, uuid.UUID(int=1),
-        uuid.UUID.__new__(uuid.UUID), Exception("x"), (i for i in range(3)),
+        uuid.UUID.__new__(uuid.UUID), IPv6Address.__new__(IPv6Address),
+        IPv4Network.__new__(IPv4Network), IPv6Interface.__new__(IPv6Interface),
+        Decimal("1E-999999999999999999"), Exception("x"), (i for i in range(3)),
     ]  # fmt: skip
 
 

@@ -57,6 +57,13 @@ class Colour(enum.Enum):
         (types.Json(None), "jsonb"),
         (ipaddress.ip_address("10.0.0.1"), "inet"),
         (ipaddress.ip_network("10.0.0.0/8"), "cidr"),
+        (ipaddress.ip_interface("10.0.0.1/8"), "inet"),
+        (types.BitString("01"), "bit varying"),
+        ([types.BitString("01"), None], "bit varying[]"),
+        (types.Lsn(5), "pg_lsn"),
+        ([types.Lsn(5)], "pg_lsn[]"),
+        (types.Snapshot(1, 2, (1,)), "pg_snapshot"),
+        ([types.Snapshot(1, 2, (1,))], "pg_snapshot[]"),
     ],
     ids=str,
 )
