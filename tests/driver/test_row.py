@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import sys
+import weakref
 from typing import Any
 
 import pytest
 
-from pgasync import Row
+from pgasync import Row, _core
 from pgasync.rows import restore
 
 
@@ -131,3 +134,66 @@ async def test_repr(conn: Any) -> None:
 def test_restore() -> None:
     row = restore(("a", "b"), (1, 2))
     assert (row.a, row["b"]) == (1, 2)
+
+
+# Row has a deallocator of its own.
+
+
+def test_rows_in_rows_end_at_any_depth() -> None:
+    kind = _core.row_type(("a", "b"))
+
+    class Subclass(kind):  # type: ignore[misc, valid-type]
+        pass
+
+    for make in (kind, Subclass):
+        row = make((1, 2))
+        for number in range(200_000):
+            row = make((row, number))
+        del row
+
+
+def test_rows_let_go_of_their_type_and_values() -> None:
+    kind = _core.row_type(("a", "b"))
+
+    class Subclass(kind):  # type: ignore[misc, valid-type]
+        pass
+
+    value = object()
+    for make in (kind, Subclass):
+        before = sys.getrefcount(make), sys.getrefcount(value)
+        rows = [make((number, value)) for number in range(1000)]
+        during = sys.getrefcount(make), sys.getrefcount(value)
+        assert (during[0] - before[0], during[1] - before[1]) == (1000, 1000)
+        del rows
+        assert (sys.getrefcount(make), sys.getrefcount(value)) == before
+
+
+def test_rows_in_a_cycle_are_collected() -> None:
+    kind = _core.row_type(("a", "b"))
+
+    class Subclass(kind):  # type: ignore[misc, valid-type]
+        pass
+
+    class Value:
+        pass
+
+    for make in (kind, Subclass):
+        value = Value()
+        value.row = make((value, 1))  # type: ignore[attr-defined]
+        gone = weakref.ref(value)
+        del value
+        gc.collect()
+        assert gone() is None
+
+
+def test_a_subclass_with_a_finalizer() -> None:
+    class Subclass(Row):
+        def __del__(self) -> None:
+            seen.append(tuple(self))
+
+    seen: list[tuple[Any, ...]] = []
+    row = Subclass((1, [2]))
+    row.more = row  # type: ignore[attr-defined]
+    del row
+    gc.collect()
+    assert seen == [(1, [2])]
