@@ -166,19 +166,45 @@ json_key_slot(struct codec_ctx *ctx, const uint8_t *bytes, size_t len)
     return &ctx->types->json_keys[(hash ^ hash >> 8) % CODEC_JSON_KEYS];
 }
 
+/* UTF-8 without escapes, which may be ASCII throughout. */
 static PyObject *
-json_key(struct json_reader *r, const uint8_t *bytes, size_t len)
+json_utf8(const uint8_t *bytes, size_t len, bool ascii)
+{
+    return ascii ? json_ascii(bytes, len)
+                 : PyUnicode_DecodeUTF8((const char *)bytes, (Py_ssize_t)len, NULL);
+}
+
+/* Whether `key`, one that is remembered, has these bytes. */
+static bool
+json_key_is(PyObject *key, const uint8_t *bytes, size_t len)
+{
+    Py_ssize_t key_len;
+    if (PyUnicode_IS_COMPACT_ASCII(key)) {
+        return (size_t)PyUnicode_GET_LENGTH(key) == len
+               && memcmp(PyUnicode_1BYTE_DATA(key), bytes, len) == 0;
+    }
+    const char *utf8 = PyUnicode_AsUTF8AndSize(key, &key_len); /* made once, kept in the str */
+    if (utf8 == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    return (size_t)key_len == len && memcmp(utf8, bytes, len) == 0;
+}
+
+static PyObject *
+json_key(struct json_reader *r, const uint8_t *bytes, size_t len, bool ascii)
 {
     if (len > JSON_KEY_MAX) {
-        return json_ascii(bytes, len);
+        return json_utf8(bytes, len, ascii);
     }
     PyObject **slot = json_key_slot(r->ctx, bytes, len);
-    if (*slot != NULL && (size_t)PyUnicode_GET_LENGTH(*slot) == len
-        && memcmp(PyUnicode_1BYTE_DATA(*slot), bytes, len) == 0) {
+    if (*slot != NULL && json_key_is(*slot, bytes, len)) {
         return Py_NewRef(*slot);
     }
-    PyObject *key = json_ascii(bytes, len);
-    Py_XSETREF(*slot, Py_XNewRef(key));
+    PyObject *key = json_utf8(bytes, len, ascii);
+    if (key != NULL) {
+        Py_XSETREF(*slot, Py_NewRef(key));
+    }
     return key;
 }
 
@@ -237,10 +263,7 @@ json_string(struct json_reader *r, bool key)
     }
     r->p++;
     size_t len = (size_t)(p - begin);
-    if (all < 0x80) {
-        return key ? json_key(r, begin, len) : json_ascii(begin, len);
-    }
-    return PyUnicode_DecodeUTF8((const char *)begin, (Py_ssize_t)len, NULL);
+    return key ? json_key(r, begin, len, all < 0x80) : json_utf8(begin, len, all < 0x80);
 }
 
 /* Containers and values */

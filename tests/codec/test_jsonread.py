@@ -211,10 +211,12 @@ def test_what_ends_a_long_string() -> None:
 
 
 def test_keys_are_shared() -> None:
-    one, other = read('{"name": 1}'), read('{"name": 2}')
-    assert next(iter(one)) is next(iter(other))
+    for name in ("name", "größe", "名前", "😀", "\x80"):
+        one, other = read(f'{{"{name}": 1}}'), read(f'{{"{name}": 2}}')
+        assert list(one) == [name]
+        assert next(iter(one)) is next(iter(other))
     for turn in range(5000):  # whatever is remembered, the keys are right
-        key = f"key{turn % 700}"
+        key = f"{'kéy' if turn % 2 else 'key'}{turn % 700}"
         assert read(f'{{"{key}": {turn}}}') == {key: turn}
 
 
