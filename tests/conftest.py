@@ -6,7 +6,8 @@ hba_server  a server with a role for each password method (servers.ROLES)
 connect     factory: `await connect(**keywords)`; closes what it opened
 conn        an open connection with autocommit=True
 
-Every async test runs on asyncio and on uvloop; `--loop` picks one. The
+Every async test runs on asyncio and on uvloop, but for those about values alone, which
+run on asyncio; `--loop` picks one. The
 environment variable PGASYNC_TEST_DSN names another server for `dsn`; what needs to
 control the server is skipped then.
 
@@ -28,6 +29,7 @@ import pytest
 
 import servers
 
+VALUES = {"codec", "types"}  # folders of tests about values, which know no loop
 RUNNER = "_function_scoped_runner"  # pytest-asyncio's, holding the loop of a test
 FD_FOLDER = Path("/proc/self/fd")
 CLOSE_TIMEOUT_S = 10
@@ -72,6 +74,8 @@ def pytest_asyncio_loop_factories(
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {}
     wanted = config.getoption("--loop")
+    if wanted == "both" and not VALUES.isdisjoint(item.path.parts):
+        wanted = "asyncio"
     if wanted != "uvloop":
         factories["asyncio"] = asyncio.SelectorEventLoop
     if wanted != "asyncio":
