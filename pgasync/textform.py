@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from . import shapes
+from .bits import BitString
+from .system import Lsn, Snapshot
 
 __all__ = ["text_of", "text_to"]
 
@@ -34,6 +36,8 @@ def text_of(value: object) -> str:
         return "t" if value else "f"
     if isinstance(value, str):
         return value
+    if isinstance(value, Lsn):
+        return str(value)
     if isinstance(value, int):
         return _digits(value)
     if isinstance(value, float):
@@ -46,6 +50,10 @@ def text_of(value: object) -> str:
         return value.isoformat()
     if isinstance(value, _SPELT_BY_STR):
         return str(value)
+    if isinstance(value, Snapshot):
+        return f"{value.xmin}:{value.xmax}:{','.join(map(str, value.xip))}"
+    if type(value) is tuple and len(value) == 2:  # the only one: a tid
+        return f"({value[0]},{value[1]})"
     raise TypeError(f"{type(value).__name__} has no text form that is known here")
 
 
@@ -134,6 +142,23 @@ def _timedelta(text: str) -> Any:
     return dt.timedelta(days=int(found["days"] or 0), microseconds=microseconds)
 
 
+def _tid(text: str) -> Any:
+    block, offset = text[1:-1].split(",")
+    return int(block), int(offset)
+
+
+def _snapshot(text: str) -> Any:
+    xmin, xmax, xip = text.split(":")
+    running = tuple(int(xid) for xid in xip.split(",")) if xip else ()
+    return Snapshot(int(xmin), int(xmax), running)
+
+
+def _inet(text: str) -> Any:
+    if "/" in text:
+        return ipaddress.ip_interface(text)
+    return ipaddress.ip_address(text)
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: text == "t",
     "int": int,
@@ -145,4 +170,10 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "time": _time,
     "timestamp": _timestamp,
     "interval": _timedelta,
+    "inet": _inet,
+    "cidr": ipaddress.ip_network,
+    "bits": BitString,
+    "tid": _tid,
+    "lsn": Lsn.parse,
+    "snapshot": _snapshot,
 }

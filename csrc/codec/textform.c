@@ -66,6 +66,11 @@ textform_put_scalar(const struct codec *codec, struct codec_ctx *ctx, PyObject *
         wire_buffer_rollback(out, bytes.len - 1);
         return CODEC_TEXT;
     }
+    if (encode == codec_money_encode) { /* 1.50 is 150 where the point groups thousands */
+        return codec_fail_value(codec, ctx, value,
+                                "a value beside it can only be sent as text, and what the text of"
+                                " money means is the server's lc_monetary; give a str");
+    }
     return textform_spell(codec, ctx, value, bytes, out);
 }
 
@@ -139,6 +144,13 @@ static const struct {
     {codec_timestamp_decode, "timestamp"},
     {codec_timestamptz_decode, "timestamptz"},
     {codec_interval_decode, "interval"},
+    {codec_inet_decode, "inet"},
+    {codec_cidr_decode, "cidr"},
+    {codec_bits_decode, "bits"},
+    {codec_tid_decode, "tid"},
+    {codec_xid8_decode, "int"},
+    {codec_lsn_decode, "lsn"},
+    {codec_snapshot_decode, "snapshot"},
 };
 
 /* The text form of a type whose codec reads the binary one: text, where there is no

@@ -49,6 +49,7 @@ def nested(make: Any) -> Any:
 SPELLED = (
     "bool int2 int8 oid float4 float8 numeric bytea uuid date time timestamp"
     " timestamptz interval text jsonb int4[] numrange point"
+    " inet cidr varbit tid xid8 pg_lsn pg_snapshot"
 ).split()
 
 

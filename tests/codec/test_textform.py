@@ -19,7 +19,7 @@ from codec.checks import OIDS
 from pgasync import _core
 from pgasync.errors import DataError
 from pgasync.textform import text_of, text_to
-from pgasync.types import Array, Multirange, Range
+from pgasync.types import Array, BitString, Lsn, Multirange, Range, Snapshot
 
 UTC = dt.timezone.utc
 
@@ -54,6 +54,8 @@ def kinds() -> dict[str, Any]:
 
 
 CODECS = kinds()
+NETWORKS = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::/0")]
+MACS = ["08:00:2b:01:02:03", "08:00:2b:01:02:04"]
 
 # kind, text, value
 CASES: list[tuple[str, str, Any]] = [
@@ -268,6 +270,68 @@ def test_json_beside_text() -> None:
     assert data.endswith(b'}","[1]")')
 
 
+def test_money_beside_text() -> None:
+    """What 1.50 means there depends on the server's locale."""
+    with pytest.raises(DataError, match="lc_monetary; give a str"):
+        _core.codec_encode(OIDS["money[]"], ["1.50", Decimal("1.50")])
+    form, data = _core.codec_encode(OIDS["money[]"], ["1.50", "$2"])
+    assert (form, data) == (0, b'{"1.50","$2"}')
+
+
+MIXED: list[tuple[str, list[Any], list[Any]]] = [
+    ("pg_lsn", ["0/7", Lsn(2**40), 6], [Lsn(7), Lsn(2**40), Lsn(6)]),
+    ("tid", ["(1,2)", (3, 4)], [(1, 2), (3, 4)]),
+    (
+        "pg_snapshot",
+        ["1:2:", Snapshot(1, 3, (2,))],
+        [Snapshot(1, 2, ()), Snapshot(1, 3, (2,))],
+    ),
+    ("varbit", ["X1F", BitString("01")], [BitString("00011111"), BitString("01")]),
+    (
+        "inet",
+        ["10.0.0.1", ipaddress.ip_interface("10.0.0.1/8")],
+        [ipaddress.ip_address("10.0.0.1"), ipaddress.ip_interface("10.0.0.1/8")],
+    ),
+    ("cidr", ["10/8", ipaddress.ip_network("::/0")], NETWORKS),
+    ("macaddr", ["08002b010203", "08:00:2b:01:02:04"], MACS),
+    ("xid8", ["5", 6], [5, 6]),
+    ("regclass", ["pg_class", 1247, None], ["pg_class", "pg_type", None]),
+]
+
+
+@pytest.mark.parametrize(("pg_type", "sent", "got"), MIXED)
+async def test_text_beside_values(
+    conn: Any, pg_type: str, sent: list[Any], got: list[Any]
+) -> None:
+    """A str that only the server can read makes text of the values beside it."""
+    value = await conn.fetchval(f"select $1::{pg_type}[]", [sent])
+    assert value == got
+    assert list(map(type, value)) == list(map(type, got))
+
+
+async def test_a_row_with_a_type_that_is_text(conn: Any) -> None:
+    """The whole row travels as text then, and its values stay what they are."""
+    await conn.execute(
+        "create temp table beside (r regclass, l pg_lsn, t tid, s pg_snapshot,"
+        " b bit(3), i inet, c cidr, x xid8, q tsquery, m macaddr)"
+    )
+    row = (
+        "pg_class",
+        Lsn(7),
+        (1, 2),
+        Snapshot(1, 3, (2,)),
+        BitString("101"),
+        ipaddress.ip_address("10.0.0.1"),
+        ipaddress.ip_network("10.0.0.0/8"),
+        2**64 - 1,
+        "'a' & !'b'",
+        "08:00:2b:01:02:03",
+    )
+    value = await conn.fetchval("select $1::beside", [row])
+    assert value == row
+    assert list(map(type, value)) == list(map(type, row))
+
+
 # Scalars
 
 NOON = dt.datetime(2024, 2, 29, 12, 0, 0, 1)
@@ -294,6 +358,11 @@ NOON = dt.datetime(2024, 2, 29, 12, 0, 0, 1)
         (ipaddress.ip_address("::1"), "::1"),
         (ipaddress.ip_interface("10.0.0.1/8"), "10.0.0.1/8"),
         (ipaddress.ip_network("10.0.0.0/8"), "10.0.0.0/8"),
+        (BitString("0101"), "0101"),
+        (Lsn(0x16B374D848), "16/B374D848"),
+        (Snapshot(1, 1, ()), "1:1:"),
+        (Snapshot(10, 20, (12, 14)), "10:20:12,14"),
+        ((4, 5), "(4,5)"),
     ],
 )
 def test_text_of(value: Any, text: str) -> None:
@@ -335,6 +404,14 @@ def test_no_text_form(value: Any) -> None:
         ("timestamptz", "2024-02-29 17:30:00.000001+05:30", NOON.replace(tzinfo=UTC)),
         ("timestamptz", "2024-02-29 11:00:00.000001-01", NOON.replace(tzinfo=UTC)),
         ("timestamptz", "infinity", "infinity"),
+        ("inet", "10.0.0.1", ipaddress.ip_address("10.0.0.1")),
+        ("inet", "2001:db8::1/64", ipaddress.ip_interface("2001:db8::1/64")),
+        ("cidr", "10.0.0.0/8", ipaddress.ip_network("10.0.0.0/8")),
+        ("bits", "0101", BitString("0101")),
+        ("lsn", "16/B374D848", Lsn(0x16B374D848)),
+        ("snapshot", "1:1:", Snapshot(1, 1, ())),
+        ("snapshot", "10:20:12,14", Snapshot(10, 20, (12, 14))),
+        ("tid", "(4,5)", (4, 5)),
         ("interval", "1 day", dt.timedelta(1)),
         ("interval", "-3 days +01:02:03.5", dt.timedelta(-3, 3723, 500_000)),
         ("interval", "-00:00:01", dt.timedelta(0, -1)),
