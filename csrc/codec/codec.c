@@ -48,6 +48,9 @@ codec_types_init_addresses(struct codec_types *types)
     CODEC_ADDRESS_TYPES(X)
 #undef X
     Py_DECREF(module);
+    if (!found && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_ImportError, "what ipaddress has is not classes");
+    }
     return found ? 0 : -1;
 }
 

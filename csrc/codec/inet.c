@@ -5,6 +5,7 @@ enum inet_family { INET_V4 = 2, INET_V6 = 3 };
 
 #define INET_HEADER_LEN 4 /* family, bits of the mask, whether it is a cidr, length */
 #define INET_ADDRESS_MAX 16
+#define INET_CIDR_REMEDY "give a network of ipaddress, as interface.network, or a str"
 
 /* An address with its mask, as it is on the wire. */
 struct inet_value {
@@ -152,6 +153,10 @@ inet_put(const struct codec *self, struct codec_ctx *ctx, PyObject *value, bool 
     if ((len != 4 && len != INET_ADDRESS_MAX) || bits < 0 || (size_t)bits > len * 8) {
         codec_fail_value(self, ctx, value, "its address or mask is out of range");
     }
+    else if (cidr && (size_t)bits < len * 8
+             && inet_is(value, ctx->types->ipv4_interface, ctx->types->ipv6_interface)) {
+        codec_fail_value(self, ctx, value, INET_CIDR_REMEDY); /* its host would be cut off */
+    }
     else {
         bytes[0] = len == 4 ? INET_V4 : INET_V6;
         bytes[1] = (uint8_t)bits;
@@ -165,59 +170,72 @@ inet_put(const struct codec *self, struct codec_ctx *ctx, PyObject *value, bool 
 }
 
 /* An IPv6 address of a link, or a network of such, has a zone, which the server's types
- * have not. */
-static bool
+ * have not: 1. -1 with an exception that must not be lost. */
+static int
 inet_has_scope(struct codec_types *types, PyObject *value)
 {
-    bool network = inet_is(value, types->ipv4_network, types->ipv6_network);
+    bool network = PyObject_TypeCheck(value, (PyTypeObject *)types->ipv6_network);
+    if (!network && !PyObject_TypeCheck(value, (PyTypeObject *)types->ipv6_address)) {
+        return 0;
+    }
     PyObject *address =
         network ? PyObject_GetAttrString(value, "network_address") : Py_NewRef(value);
     PyObject *scope = address == NULL ? NULL : PyObject_GetAttrString(address, "scope_id");
-    bool has = scope != NULL && scope != Py_None;
-    Py_XDECREF(scope);
     Py_XDECREF(address);
-    PyErr_Clear();
-    return has;
+    if (scope == NULL) {
+        if (!codec_may_convert()) {
+            return -1;
+        }
+        PyErr_Clear(); /* it has no address either, which is what will be said */
+        return 0;
+    }
+    Py_DECREF(scope);
+    return scope != Py_None;
+}
+
+/* An instance of one of the six classes. */
+static enum codec_outcome
+inet_put_scopeless(const struct codec *self, struct codec_ctx *ctx, PyObject *value, bool cidr,
+                   struct wire_buffer *out)
+{
+    int scope = inet_has_scope(ctx->types, value);
+    if (scope < 0) {
+        return CODEC_ERROR;
+    }
+    if (scope > 0) {
+        return codec_fail_value(self, ctx, value, "PostgreSQL keeps no scope of an address");
+    }
+    return inet_put(self, ctx, value, cidr, out);
+}
+
+static enum codec_outcome
+inet_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value, bool cidr,
+            const char *remedy, struct wire_buffer *out)
+{
+    struct codec_types *types = ctx->types;
+    if (PyUnicode_Check(value)) {
+        return codec_put_str(self, ctx, value, out);
+    }
+    if (!inet_is(value, types->ipv4_address, types->ipv6_address)
+        && !inet_is(value, types->ipv4_network, types->ipv6_network)) {
+        return codec_fail_value(self, ctx, value, "%s", remedy);
+    }
+    return inet_put_scopeless(self, ctx, value, cidr, out);
 }
 
 enum codec_outcome
 codec_inet_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                   struct wire_buffer *out)
 {
-    struct codec_types *types = ctx->types;
-    if (PyUnicode_Check(value)) {
-        return codec_put_str(self, ctx, value, out);
-    }
-    bool address = inet_is(value, types->ipv4_address, types->ipv6_address);
-    if (!address && !inet_is(value, types->ipv4_network, types->ipv6_network)) {
-        return codec_fail_value(self, ctx, value,
-                                "give an address, interface or network of ipaddress, or a str");
-    }
-    if (inet_has_scope(types, value)) {
-        return codec_fail_value(self, ctx, value, "PostgreSQL keeps no scope of an address");
-    }
-    return inet_put(self, ctx, value, false, out);
+    return inet_encode(self, ctx, value, false,
+                       "give an address, interface or network of ipaddress, or a str", out);
 }
 
 enum codec_outcome
 codec_cidr_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                   struct wire_buffer *out)
 {
-    struct codec_types *types = ctx->types;
-    if (PyUnicode_Check(value)) {
-        return codec_put_str(self, ctx, value, out);
-    }
-    bool network = inet_is(value, types->ipv4_network, types->ipv6_network);
-    bool address = inet_is(value, types->ipv4_address, types->ipv6_address)
-                   && !inet_is(value, types->ipv4_interface, types->ipv6_interface);
-    if (!network && !address) {
-        return codec_fail_value(self, ctx, value,
-                                "give a network of ipaddress, as interface.network, or a str");
-    }
-    if (inet_has_scope(types, value)) {
-        return codec_fail_value(self, ctx, value, "PostgreSQL keeps no scope of an address");
-    }
-    return inet_put(self, ctx, value, true, out);
+    return inet_encode(self, ctx, value, true, INET_CIDR_REMEDY, out);
 }
 
 /* macaddr, macaddr8 */
