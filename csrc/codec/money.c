@@ -75,13 +75,22 @@ money_text_tiny(PyObject *value)
     return PyObject_IsTrue(value) == 0 ? PyUnicode_FromString("0") : NULL;
 }
 
+static PyObject *
+money_text_int(struct codec_ctx *ctx, PyObject *value)
+{
+    PyObject *number = PyNumber_Index(value);
+    PyObject *text = number == NULL ? NULL : codec_int_text(ctx, number);
+    Py_XDECREF(number);
+    return text;
+}
+
 /* The value without an exponent, a new str; NULL with or without an exception. An
  * exponent of millions is not written out. */
 static PyObject *
 money_text(struct codec_ctx *ctx, PyObject *value)
 {
-    if (PyLong_Check(value)) {
-        return PyBool_Check(value) ? NULL : codec_int_text(ctx, value);
+    if (PyIndex_Check(value)) {
+        return PyBool_Check(value) ? NULL : money_text_int(ctx, value);
     }
     if (!PyObject_TypeCheck(value, (PyTypeObject *)ctx->types->decimal_type)) {
         return NULL;

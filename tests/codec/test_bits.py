@@ -30,6 +30,18 @@ class Empty(Decimal):
         return "-" if spec == "f" else super().__format__(spec)
 
 
+class Count:
+    """A whole number of a library's own."""
+
+    def __index__(self) -> int:
+        return 7
+
+
+class Broken:
+    def __index__(self) -> int:
+        raise RuntimeError("index")
+
+
 CASES: list[Case] = [
     ("varbit", BitString(""), "''"),
     ("varbit", BitString("1"), "'1'"),
@@ -45,6 +57,7 @@ SENT: list[Case] = [
     ("varbit", "X1F", "X'1F'"),
     ("money", "1234.56", "'1234.56'"),
     ("money", 5, "'5.00'"),
+    ("money", Count(), "'7.00'"),
     ("money", Decimal("1.5"), "'1.50'"),
     ("money", Decimal("1.5000"), "'1.50'"),
     ("money", Decimal("1E+3"), "'1000'"),
@@ -66,6 +79,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("bit", b"01", "BitString"),
     ("money", 1.5, "Decimal or int"),
     ("money", True, "Decimal or int"),
+    ("money", Broken(), "Decimal or int"),
     ("money", Decimal("1.005"), "2 digits"),
     ("money", Decimal("NaN"), "Decimal or int"),
     ("money", Decimal("Infinity"), "Decimal or int"),
