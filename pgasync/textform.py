@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from . import shapes
+from . import shapes, temporal
 from .bits import BitString
 from .system import Lsn, Snapshot
 
@@ -25,6 +25,7 @@ TIMESTAMP = re.compile(
 )
 TIME = re.compile(r"(\d\d:\d\d:\d\d)(\.\d{1,6})?")
 INTERVAL = re.compile(
+    r"(?:(?P<years>[+-]?\d+) years?)? ?(?:(?P<months>[+-]?\d+) mons?)? ?"
     r"(?:(?P<days>[+-]?\d+) days?)? ?"
     r"(?:(?P<sign>[+-])?(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d{1,6})?))?"
 )
@@ -45,7 +46,9 @@ def text_of(value: object) -> str:
     if isinstance(value, bytes):
         return "\\x" + value.hex()
     if type(value) is dt.timedelta:  # a subclass may have more to say
-        return _interval(value)
+        return _interval(0, *_interval_parts(value))
+    if isinstance(value, temporal.Interval):
+        return _interval(*value.parts)
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, _SPELT_BY_STR):
@@ -54,10 +57,13 @@ def text_of(value: object) -> str:
         return f"{value.xmin}:{value.xmax}:{','.join(map(str, value.xip))}"
     if type(value) is tuple and len(value) == 2:  # the only one: a tid
         return f"({value[0]},{value[1]})"
+    if isinstance(value, dict):
+        return ",".join(map(_pair, value.items()))  # hstore
     raise TypeError(f"{type(value).__name__} has no text form that is known here")
 
 
 _SPELT_BY_STR = (
+    temporal.Beyond,
     Decimal,
     uuid.UUID,
     ipaddress.IPv4Address,
@@ -82,9 +88,27 @@ def _digits(number: int) -> str:
     return f"{Decimal(number):f}" if abs(number) >> 2000 else int.__repr__(number)
 
 
-def _interval(delta: dt.timedelta) -> str:
-    microseconds = delta.seconds * 1_000_000 + delta.microseconds
-    return f"{delta.days} days {microseconds} microseconds"
+def _interval(months: int, days: int, microseconds: int) -> str:
+    """Each with a sign, whatever the session's IntervalStyle is."""
+    return f"{months:+d} months {days:+d} days {microseconds:+d} microseconds"
+
+
+def _interval_parts(delta: dt.timedelta) -> tuple[int, int]:
+    """Days and microseconds of the same sign, as a timedelta is sent."""
+    days, microseconds = delta.days, delta.seconds * 1_000_000 + delta.microseconds
+    if days < 0 and microseconds > 0:
+        return days + 1, microseconds - 86_400_000_000
+    return days, microseconds
+
+
+def _pair(item: tuple[object, object]) -> str:
+    key, value = item
+    return f"{_quoted(key)}=>{'NULL' if value is None else _quoted(value)}"
+
+
+def _quoted(text: object) -> str:
+    escaped = str(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def text_to(kind: str, text: str, zone: dt.tzinfo | None) -> Any:
@@ -139,7 +163,14 @@ def _timedelta(text: str) -> Any:
     if found["h"] is not None:
         time = Decimal(found["s"]) + 60 * int(found["m"]) + 3600 * int(found["h"])
     microseconds = int(time * 1_000_000) * (-1 if found["sign"] == "-" else 1)
-    return dt.timedelta(days=int(found["days"] or 0), microseconds=microseconds)
+    months = int(found["years"] or 0) * 12 + int(found["months"] or 0)
+    days = int(found["days"] or 0)
+    try:
+        value = temporal.Interval(months, days, microseconds)
+    except OverflowError:
+        return text
+    plain = dt.timedelta(value.days, value.seconds, value.microseconds)
+    return plain if (days, microseconds) == _interval_parts(plain) else value
 
 
 def _tid(text: str) -> Any:

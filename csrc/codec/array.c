@@ -123,7 +123,9 @@ array_is_of_json(const struct codec *elem)
     return elem->encode == codec_json_encode || elem->encode == codec_jsonb_encode;
 }
 
-bool
+/* Whether its elements are of a domain over an array type: lists that are no level of
+ * the array itself. A plain list has one level then, a types.Array says how many. */
+static bool
 array_is_of_arrays(const struct codec *self)
 {
     return self->elem->encode == codec_array_encode || self->elem->encode == codec_textarray_encode;
@@ -142,13 +144,18 @@ array_holds_lists(PyObject *list, int dims)
     return false;
 }
 
-/* A plain list, unless more has to be known to send it back: lower bounds that are
- * not 1, or which of the lists are elements. Steals `list`. */
+bool
+array_hides_levels(const struct codec *self, PyObject *list, int dims)
+{
+    return (dims > 1 && array_is_of_arrays(self))
+           || (dims > 0 && array_is_of_json(self->elem) && array_holds_lists(list, dims));
+}
+
+/* A plain list, unless more has to be known to send it back. Steals `list`. */
 static PyObject *
 array_finish(struct array_in *in, PyObject *list)
 {
-    if (in->bounded || (in->dims > 1 && array_is_of_arrays(in->self))
-        || (array_is_of_json(in->self->elem) && array_holds_lists(list, in->dims))) {
+    if (in->bounded || array_hides_levels(in->self, list, in->dims)) {
         return array_with_bounds(in->ctx, list, in->lower, in->dims);
     }
     return list;

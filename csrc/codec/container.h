@@ -98,9 +98,9 @@ char container_delimiter(const struct codec *array);
  * `list`. */
 PyObject *array_with_bounds(struct codec_ctx *ctx, PyObject *list, const int32_t *lower, int dims);
 
-/* Whether its elements are of a domain over an array type: lists that are no level of
- * the array itself. A plain list has one level then, a types.Array says how many. */
-bool array_is_of_arrays(const struct codec *self);
+/* Whether the list of an array of `dims` dimensions does not show how many there are,
+ * since elements are lists, too: it has to be a types.Array to come back as it was. */
+bool array_hides_levels(const struct codec *self, PyObject *list, int dims);
 
 /* The bits of a range's first byte. */
 enum range_flags {

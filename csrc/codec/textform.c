@@ -24,13 +24,27 @@ container_delimiter(const struct codec *array)
 
 /* Sending */
 
-/* The text form of a value whose codec chose binary, by pgasync/textform.py. What it
- * gets is what the type's values arrive as, whatever was given. */
+/* What the type's values arrive as, whatever was given, and nothing is lost. */
+static PyObject *
+textform_usual(const struct codec *codec, struct codec_ctx *ctx, wire_slice binary)
+{
+    const struct codec_options *given = ctx->options;
+    struct codec_options options;
+    codec_options_init(&options);
+    options.beyond = CODEC_BEYOND_SENTINEL;
+    options.money_digits = given->money_digits;
+    ctx->options = &options;
+    PyObject *usual = codec_decode(codec, ctx, binary);
+    ctx->options = given;
+    return usual;
+}
+
+/* The text form of a value whose codec chose binary, by pgasync/textform.py. */
 static enum codec_outcome
 textform_spell(const struct codec *codec, struct codec_ctx *ctx, PyObject *value, wire_slice binary,
                struct wire_buffer *out)
 {
-    PyObject *usual = codec_decode(codec, ctx, binary);
+    PyObject *usual = textform_usual(codec, ctx, binary);
     PyObject *text = usual == NULL ? NULL : PyObject_CallOneArg(ctx->types->text_of, usual);
     Py_XDECREF(usual);
     if (text == NULL || !PyUnicode_Check(text)) {
@@ -421,7 +435,7 @@ textform_array(const struct codec *self, struct codec_ctx *ctx, wire_slice text)
     PyObject *list = bounds < 0 ? textform_fail(&form) : textform_read_list(&form, 1, &dims);
     list = textform_end(&form, list);
     container_leave(ctx);
-    if (list != NULL && bounds == 0 && dims > 1 && array_is_of_arrays(self)) {
+    if (list != NULL && bounds == 0 && array_hides_levels(self, list, dims)) {
         for (; bounds < dims; bounds++) {
             lower[bounds] = 1;
         }

@@ -22,6 +22,7 @@ from pgasync.errors import (
     UndefinedFunction,
     UndefinedObject,
 )
+from pgasync.types import Array
 
 SCHEMA = "types_of_everything"
 SETTINGS = {"search_path": f"{SCHEMA}, public", "timezone": "UTC"}
@@ -44,6 +45,11 @@ class Context:
         self.spelled = spelled  # the type of the whole
         self.made = made  # SQL that makes it
         self.once = once  # does not depend on the value
+
+    def sql(self, one: Type) -> str:
+        """What makes it for the value `v`."""
+        member = "v" if is_array(one) else "array[v]"
+        return self.made.format(t=one.name, k=number(one), a=member)
 
 
 BARE = Context("value", "{t}", "v")
@@ -77,6 +83,8 @@ RANGES = (
     Context("multirange", "m{k}", "m{k}(r{k}(v, v, '[]'))"),
     Context("empty multirange", "m{k}", "'{{}}'::m{k}", once=True),
 )  # fmt: skip
+# The aclitem has no binary form, and so what is beside it has none.
+IN_TEXT = Context("composite in text", "x{k}", "row('=r/postgres', v, {a})::x{k}")
 # A record cannot be sent (the server does not know what would be in it): its member
 # is, by itself.
 RECORD = Context("record", "{t}", "v")
@@ -182,6 +190,8 @@ async def _create_objects(conn: Any, one: Type) -> bool:
     await conn.execute(
         f"create table v{k} (i int primary key, v {t}, literal text);"
         f"create type c{k} as (v {t}, n {t}, a {t}[]);"
+        # Without a binary form, for what is in it, too.
+        f"create type x{k} as (g aclitem, v {t}, a {t}[]);"
         f"create domain d{k} as {t}"
     )
     values = ",".join(
@@ -212,24 +222,48 @@ async def cases_of(conn: Any, tables: Tables, one: Type) -> list[Case]:
     found: list[Case] = []
     for context in tables.contexts(one):
         found += await cases_in(conn, one, context)
+    found += await cases_in_text(conn, one, found[: len(one.literals)])
     return found + await _cases_in_records(conn, one)
 
 
 async def cases_in(conn: Any, one: Type, context: Context) -> list[Case]:
     """All values of a type in one context."""
-    k = number(one)
-    spelled = context.spelled.format(t=one.name, k=k)
-    member = "v" if is_array(one) else "array[v]"
-    made = context.made.format(t=one.name, k=k, a=member)
+    found = await _read_in(conn, one, context)
+    await _send_in(conn, one, context, found)
+    return found
+
+
+async def cases_in_text(conn: Any, one: Type, bare: list[Case]) -> list[Case]:
+    """As they were read there, and the values that were read by themselves."""
+    found = await cases_in(conn, one, IN_TEXT)
+    others = []
+    for case, alone in zip(found, bare, strict=True):
+        value = alone.value
+        # What a list of lists is, a plain one does not say.
+        several = value if is_array(one) else Array([value], (1,))
+        inside = ("=r/postgres", value, several)
+        other = Case(one, "value sent in text", case.literal, case.expected, inside)
+        other.error = alone.error
+        others.append(other)
+    await _send_in(conn, one, IN_TEXT, others)
+    return found + others
+
+
+async def _read_in(conn: Any, one: Type, context: Context) -> list[Case]:
     where = "where i = 0" if context.once else ""
-    found = await _read(conn, one, context.name, f"select {{}} from v{k} {where}", made)
-    equal = await _equality(conn, f"v{k}", spelled, made)
+    sql = f"select {{}} from v{number(one)} {where}"
+    return await _read(conn, one, context.name, sql, context.sql(one))
+
+
+async def _send_in(conn: Any, one: Type, context: Context, cases: list[Case]) -> None:
+    k, made = number(one), context.sql(one)
+    spelled = context.spelled.format(t=one.name, k=k)
+    equal = await _equality(conn, f"v{k}", made)
     sql = (
         f"select p::text, {equal} from "
         f"(select $1::{spelled} as p, {made} as e from v{k} where i = $2) as q"
     )
-    await _send(conn, sql, found)
-    return found
+    await _send(conn, sql, cases)
 
 
 async def _cases_in_records(conn: Any, one: Type) -> list[Case]:
@@ -269,7 +303,7 @@ async def _read(
     return [case for _, case in found]
 
 
-async def _equality(conn: Any, table: str, spelled: str, made: str) -> str:
+async def _equality(conn: Any, table: str, made: str) -> str:
     """SQL that compares p, what was sent, with e, the original."""
     sql = f"select count(({made}) = ({made})) from {table}"
     try:

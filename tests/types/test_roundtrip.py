@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ import pytest
 import contexts
 from contexts import Case, Tables
 from literals import TYPES, Type
-from pgasync.errors import DataError, UndefinedFunction
+from pgasync import types
+from pgasync.errors import DataError, IntervalFieldOverflow, UndefinedFunction
 
 
 class Difference(NamedTuple):
@@ -43,6 +44,9 @@ OID_IN_RECORD = (
     "in binary, so in a record, it is a number, and what that stands for is the "
     "server's to tell: the driver refuses"
 )
+MONEY_TEXT = (
+    "what the text of money means depends on the server's locale: the driver refuses"
+)
 SPELLING = "json keeps the spelling of a number, a Decimal spells it in its own way"
 STRING = "a str is sent as the text of a document: send a JSON string as types.Json"
 DIFFERENCES = (
@@ -55,6 +59,7 @@ DIFFERENCES = (
         for one in TYPES
         if one.name.startswith("reg")
     ),
+    Difference("money", frozenset(["value sent in text"]), None, MONEY_TEXT),
     Difference("json", None, "1e400", SPELLING),
     *(
         Difference(name, None, text, STRING)
@@ -204,6 +209,47 @@ def test_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "types.md").read_text()
     named = {one.name.strip('"') for one in TYPES if one.group not in MADE}
     assert not named - set(re.findall(r'`"?(\w+)"?`', text))
+
+
+# Settings of the session and the connection that a text form could depend on
+
+
+@pytest.mark.parametrize("style", ["sql_standard", "postgres_verbose", "iso_8601"])
+def test_styles(dsn: str, tables: Tables, style: str) -> None:
+    """By itself and in text, whatever the session writes, and whatever its zone."""
+    settings = {
+        "intervalstyle": style,
+        "datestyle": "German" if style == "iso_8601" else "SQL, DMY",
+        "timezone": "America/St_Johns",
+        "bytea_output": "escape",
+        "xmlbinary": "hex",
+    }
+
+    async def run() -> list[Case]:
+        found: list[Case] = []
+        server_settings = {**contexts.SETTINGS, **settings}
+        async with contexts.connected(dsn, server_settings=server_settings) as conn:
+            for one in tables.types:
+                if one.group in ("dates and times", "ranges") or one.name == "bytea":
+                    alone = await contexts.cases_in(conn, one, contexts.BARE)
+                    found += alone
+                    found += await contexts.cases_in_text(conn, one, alone)
+        return found
+
+    # The server does not read its own text of the smallest interval in verbose style.
+    wrong = [
+        case
+        for case in asyncio.run(run())
+        if not case.identical and not isinstance(case.error, IntervalFieldOverflow)
+    ]
+    assert not wrong, f"{len(wrong)}:\n" + "\n".join(map(str, wrong))
+
+
+async def test_infinity_is_not_clamped_in_text(connect: Callable[..., Any]) -> None:
+    conn = await connect(autocommit=True, out_of_range="clamp")
+    for values in ([types.INFINITY, "2024-02-29"], ["2024-02-29", types.INFINITY]):
+        text = await conn.fetchval("select $1::date[]::text", [values])
+        assert sorted(text.strip("{}").split(",")) == ["2024-02-29", "infinity"]
 
 
 # Records that are made in the statement
