@@ -6,6 +6,7 @@ through each driver as it is when nobody has set it up, and sends back what came
 classes of the values, and how many came back to the same text. Under that stands each
 value that a driver refuses, that differs from pgasync's though its class is the same,
 or that did not come back: `!` and the error, or `~` and the text that it has become.
+At the end stand records and parameters of another class than the type's own.
 """
 
 from __future__ import annotations
@@ -157,6 +158,52 @@ def compare(one: literals.Type, found: dict[str, list[Seen]]) -> list[str]:
     return lines
 
 
+# (type, value): what is sent for another type than its own.
+PARAMETERS: tuple[tuple[str, Any], ...] = (
+    ("numeric", 5),
+    ("numeric", 1.1),
+    ("float8", 5),
+    ("text", 5),
+    ("int4", 5.0),
+    ("int4", "5"),
+    ("date", "2024-01-01"),
+    ("timestamptz", "now"),
+    ("interval", "1 month"),
+    ("bool", "t"),
+    ("name", "n" * 70),
+    ("jsonb", {"a": 1}),
+    ("jsonb", [1, 2]),
+    ("int4[]", (1, 2)),
+    ("point", (1, 2)),
+    ("int4range", (1, 2)),
+    ("int4range", range(1, 5)),
+    ("pair", (1, "a")),
+    ("pair", {"n": 1, "t": "a"}),
+    ("hstore", {"a": "b"}),
+    ("vector", [1, 2]),
+)
+
+
+async def records(fetches: dict[str, Fetch]) -> None:
+    """Prints what is in anonymous records, and what becomes of PARAMETERS."""
+
+    async def result(fetch: Fetch, sql: str, *params: Any) -> str:
+        try:
+            return short(repr(await fetch(sql, *params)))
+        except Exception as error:
+            return f"! {reason(error)}"
+
+    for sql, _ in literals.RECORDS:
+        print(f"select {sql}")
+        for name, fetch in fetches.items():
+            print(f"    {name}: {await result(fetch, f'select {sql}')}")
+    for pg_type, value in PARAMETERS:
+        print(f"{short(repr(value))} for {pg_type}")
+        for name, fetch in fetches.items():
+            text = await result(fetch, f"select $1::{pg_type}::text", value)
+            print(f"    {name}: {text}")
+
+
 async def run(dsn: str, wanted: list[str]) -> None:
     tables = await contexts.create(dsn, literals.TYPES)
     chosen = [one for one in tables.types if not wanted or one.name in wanted]
@@ -174,6 +221,8 @@ async def run(dsn: str, wanted: list[str]) -> None:
             totals[name][0] += len(column)
             totals[name][1] += sum(not seen.error for seen in column)
             totals[name][2] += sum(not seen.error and not seen.back for seen in column)
+    if not wanted:
+        await records({name: fetch for name, (fetch, _) in opened.items()})
     print()
     for name, (values, decoded, back) in totals.items():
         print(f"{name}: {values} values, {decoded} decoded, {back} came back the same")

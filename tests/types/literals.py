@@ -13,7 +13,7 @@ import decimal
 import ipaddress
 import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pgasync import types
 
@@ -390,3 +390,15 @@ TYPES: tuple[Type, ...] = (
     *NUMBERS, *STRINGS, *TIMES, *SHAPES, *NETWORK, *MISC, *JSON, *RANGES, *ARRAYS,
     *USER, *EXTENDED,
 )  # fmt: skip
+
+# Anonymous records, made by SQL, and what they are in Python.
+RECORDS: list[tuple[str, Any]] = [
+    ("row()", ()),
+    ("row(1)", (1,)),
+    ("row(1, 'unknown', null)", (1, "unknown", None)),
+    ("row(row(row('a')))", ((("a",),),)),
+    ("row(array[row(1, 'a'), row(2, null)])", ([(1, "a"), (2, None)],)),
+    ("row('{}'::text[], '[0:1]={a,b}'::text[])", ([], ["a", "b"])),
+    ("(select t from (select 1 as a, 'x' as b) as t)", (1, "x")),
+    ("array[row(1), row(2)]", [(1,), (2,)]),
+]

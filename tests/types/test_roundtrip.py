@@ -14,7 +14,7 @@ import pytest
 
 import contexts
 from contexts import Case, Tables
-from literals import TYPES, Type
+from literals import RECORDS, TYPES, Type
 from pgasync import types
 from pgasync.errors import DataError, IntervalFieldOverflow, UndefinedFunction
 
@@ -253,17 +253,6 @@ async def test_infinity_is_not_clamped_in_text(connect: Callable[..., Any]) -> N
 
 
 # Records that are made in the statement
-
-RECORDS: list[tuple[str, Any]] = [
-    ("row()", ()),
-    ("row(1)", (1,)),
-    ("row(1, 'unknown', null)", (1, "unknown", None)),
-    ("row(row(row('a')))", ((("a",),),)),
-    ("row(array[row(1, 'a'), row(2, null)])", ([(1, "a"), (2, None)],)),
-    ("row('{}'::text[], '[0:1]={a,b}'::text[])", ([], ["a", "b"])),
-    ("(select t from (select 1 as a, 'x' as b) as t)", (1, "x")),
-    ("array[row(1), row(2)]", [(1,), (2,)]),
-]
 
 
 @pytest.mark.parametrize(("sql", "expected"), RECORDS, ids=[sql for sql, _ in RECORDS])
