@@ -8,13 +8,38 @@ uuid_set(PyObject *uuid, PyObject *slot, PyObject *value)
     return Py_TYPE(slot)->tp_descr_set(slot, uuid, value);
 }
 
+/* 16 bytes as an int; NULL with an exception. */
+static PyObject *
+uuid_number(struct codec_ctx *ctx, const uint8_t *bytes)
+{
+    PyObject *low = NULL;
+    PyObject *shifted = NULL;
+    PyObject *number = NULL;
+    PyObject *high = PyLong_FromUnsignedLongLong(wire_load_u64(bytes));
+    if (high == NULL) {
+        goto fail;
+    }
+    low = PyLong_FromUnsignedLongLong(wire_load_u64(bytes + 8));
+    if (low == NULL) {
+        goto fail;
+    }
+    shifted = PyNumber_Lshift(high, ctx->types->shift);
+    if (shifted != NULL) {
+        number = PyNumber_Or(shifted, low);
+    }
+fail:
+    Py_XDECREF(shifted);
+    Py_XDECREF(low);
+    Py_XDECREF(high);
+    return number;
+}
+
 PyObject *
 codec_uuid_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
 {
     (void)self;
     struct codec_types *types = ctx->types;
-    /* Big-endian and unsigned; the public ways make three ints more. */
-    PyObject *number = _PyLong_FromByteArray(value.ptr, 16, 0, 0);
+    PyObject *number = uuid_number(ctx, value.ptr);
     if (number == NULL) {
         return NULL;
     }
