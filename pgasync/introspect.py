@@ -8,6 +8,7 @@ It is forgotten when a type has changed.
 
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -162,14 +163,20 @@ class Catalog:
         return None
 
 
-_catalogs: dict[tuple[Any, ...], Catalog] = {}
+# The least recently used go first, for programs that see thousands of databases.
+_CATALOGS_MAX = 1024
+_catalogs: OrderedDict[tuple[Any, ...], Catalog] = OrderedDict()
 _catalogs_lock = threading.Lock()
 
 
 def catalog_of(database: tuple[Any, ...]) -> Catalog:
     """The one Catalog of a database; the tuple names it (host, port, name …)."""
     with _catalogs_lock:
-        return _catalogs.setdefault(database, Catalog())
+        catalog = _catalogs.setdefault(database, Catalog())
+        _catalogs.move_to_end(database)
+        while len(_catalogs) > _CATALOGS_MAX:
+            _catalogs.popitem(last=False)
+        return catalog
 
 
 def query(roots: str, server_version: int) -> str:

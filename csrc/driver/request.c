@@ -146,6 +146,25 @@ request_fail_count(struct connection *conn, const struct statement *stmt, Py_ssi
     return -1;
 }
 
+/* A value was refused: its DataError says that nothing was sent. Returns -1. */
+static int
+request_refuse(struct connection *conn)
+{
+    PyObject *error = compat_take_exception();
+    if (error == NULL) {
+        return -1;
+    }
+    if (PyErr_GivenExceptionMatches(error, conn->st->data_error)) {
+        PyObject *outcome = PyUnicode_InternFromString(OUTCOME_NOT_SENT);
+        if (outcome == NULL || PyObject_SetAttrString(error, "outcome", outcome) < 0) {
+            PyErr_Clear();
+        }
+        Py_XDECREF(outcome);
+    }
+    compat_raise(error);
+    return -1;
+}
+
 static int
 request_put_param(struct connection *conn, const struct codec *codec, struct codec_ctx *ctx,
                   PyObject *value, const struct wire_bind *bind, size_t index)
@@ -161,7 +180,7 @@ request_put_param(struct connection *conn, const struct codec *codec, struct cod
     ctx->param_index = (int)index + 1;
     enum codec_outcome outcome = codec_encode(codec, ctx, value, &conn->out);
     if (outcome == CODEC_ERROR) {
-        return -1;
+        return request_refuse(conn);
     }
     wire_put_param_end(&conn->out, mark);
     if (outcome == CODEC_TEXT) {

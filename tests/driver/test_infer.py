@@ -160,3 +160,13 @@ async def test_without_a_cache(connect: Callable[..., Any]) -> None:
     conn = await connect(autocommit=True, statement_cache_size=0)
     for value in (1, "x", 1.5):
         assert await conn.fetchval("select concat($1)", [value]) == str(value)
+
+
+async def test_a_refused_value_was_not_sent(conn: Any) -> None:
+    for _ in range(2):  # before the statement is known, and after
+        with pytest.raises(pgasync.DataError) as caught:
+            await conn.fetchval("select $1::uuid", [5])
+        assert caught.value.outcome == "not_sent" and caught.value.safe_to_retry
+    with pytest.raises(pgasync.DataError) as caught:
+        await conn.fetchval("select $1::uuid", ["x"])
+    assert caught.value.outcome == "failed"  # by the server

@@ -243,6 +243,15 @@ class TestChanges:
         assert await conn.fetchval("select 'sad'::mood") == "sad"
 
 
+def test_catalogs_are_bounded() -> None:
+    first = introspect.catalog_of(("first",))
+    assert introspect.catalog_of(("first",)) is first
+    for number in range(introspect._CATALOGS_MAX):
+        introspect.catalog_of(("another", number))
+    assert len(introspect._catalogs) == introspect._CATALOGS_MAX
+    assert introspect.catalog_of(("first",)) is not first
+
+
 def test_forgetting_takes_what_hangs_together() -> None:
     def info(oid: int, name: str, **parts: Any) -> introspect.TypeInfo:
         nothing = dict.fromkeys(("elem", "base", "array", "subtype", "range"), 0)
