@@ -1,8 +1,9 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in six files:
+ * operations. Its code lives in seven files:
  *   connection.c  who may use it, giving up, closing, waking
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
+ *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
  *   pump.c        bytes → events → operations
  *   connection_methods.c  what Python calls to make a request */
@@ -143,10 +144,6 @@ int conn_encode_execution(struct connection *conn, struct operation *op);
  * has run. Results as above. */
 int conn_encode_again(struct connection *conn, struct operation *op);
 
-/* Finds the codecs of the operation's statement anew, in a copy of its own, if they
- * have changed. -1 with an exception. */
-int conn_refresh_statement(struct connection *conn, struct operation *op);
-
 /* Puts the operation at the head of `sent`, of which nothing is in flight any more, back
  * in front of those to be sent. */
 void conn_defer(struct connection *conn, struct operation *op);
@@ -155,15 +152,24 @@ void conn_defer(struct connection *conn, struct operation *op);
  * with an error. */
 void conn_park(struct connection *conn, struct operation *op);
 
-/* After "could not determine data type of parameter $n": gives the operation a type for
- * it by its value. False: there is none to be had. */
-bool conn_infer_parameter(struct connection *conn, struct operation *op);
-
 /* Sends deferred operations as far as nothing is in their way. */
 void conn_start_deferred(struct connection *conn);
 
 /* Writes what the socket takes; the writer is registered for the rest. */
 void conn_flush(struct connection *conn);
+
+/* hints.c */
+
+/* The type OIDs for Parse; returns how many were written. */
+size_t conn_hints(const struct operation *op, uint32_t hints[WIRE_PARAMETERS_HINTED_MAX]);
+
+/* Whether the operation's values are of the types that the statement was parsed with. If
+ * not, the operation has better hints. */
+bool conn_hints_fit(struct connection *conn, struct operation *op, const struct statement *stmt);
+
+/* After "could not determine data type of parameter $n": gives the operation a type for
+ * it by its value. False: there is none to be had. */
+bool conn_infer_parameter(struct connection *conn, struct operation *op);
 
 /* lookup.c */
 
@@ -177,6 +183,14 @@ PyObject *conn_take_missing(struct connection *conn);
 /* Asks link for the types (a list of OIDs): *sql is the question that the server must
  * be asked (a new reference), or NULL when everything is there now. -1 with an exception. */
 int conn_ask_types(struct connection *conn, PyObject *oids, PyObject **sql);
+
+/* Finds the codecs of the operation's statement anew, in a copy of its own, if they
+ * have changed. -1 with an exception. */
+int conn_refresh_statement(struct connection *conn, struct operation *op);
+
+/* The same before the statement runs. REQUEST_WAITS: types have to be looked up first, by
+ * conn->lookup_sql; -1 with an exception. */
+int conn_resolve_statement(struct connection *conn, struct operation *op);
 
 /* Sends the question; `waiter` waits for its end. -1 with an exception. */
 int conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *sql);

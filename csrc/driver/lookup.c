@@ -46,6 +46,65 @@ conn_ask_types(struct connection *conn, PyObject *oids, PyObject **sql)
 }
 
 int
+conn_refresh_statement(struct connection *conn, struct operation *op)
+{
+    struct statement *stmt = op->stmt;
+    if (stmt->codec_age == conn->book.age) {
+        return 0;
+    }
+    struct statement *fresh = stmt;
+    Py_INCREF(fresh);
+    if (stmt->codec_age != 0) {
+        /* Rows of the old one may still be on their way. */
+        Py_SETREF(fresh, stmt_copy(stmt));
+        if (fresh == NULL) {
+            return -1;
+        }
+        bool cached = conn->cache.size_max > 0
+                      && PyDict_GetItemWithError(conn->cache.by_sql, stmt->sql) == (PyObject *)stmt;
+        if (cached && stmtcache_put(&conn->cache, fresh) < 0) {
+            Py_DECREF(fresh);
+            return -1;
+        }
+    }
+    Py_SETREF(op->stmt, fresh);
+    return stmt_resolve(fresh, &conn->book, conn->missing);
+}
+
+int
+conn_resolve_statement(struct connection *conn, struct operation *op)
+{
+    for (;;) {
+        if (conn_refresh_statement(conn, op) < 0) {
+            return -1;
+        }
+        if (PyList_GET_SIZE(conn->missing) == 0) {
+            return 0;
+        }
+        PyObject *oids = conn_take_missing(conn);
+        if (oids == NULL) {
+            return -1;
+        }
+        if (op->looked_up) {
+            Py_DECREF(oids);
+            return 0; /* the catalog does not know them either: text */
+        }
+        op->looked_up = true;
+        op->stmt->codec_age = 0;
+        PyObject *sql;
+        int status = conn_ask_types(conn, oids, &sql);
+        Py_DECREF(oids);
+        if (status < 0) {
+            return -1;
+        }
+        if (sql != NULL) {
+            Py_XSETREF(conn->lookup_sql, sql);
+            return REQUEST_WAITS;
+        }
+    }
+}
+
+int
 conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *sql)
 {
     assert(conn->lookup == NULL && conn->waiter == NULL);

@@ -277,123 +277,6 @@ request_put_execution(struct connection *conn, struct operation *op, struct plan
     return 0;
 }
 
-/* The type OIDs for Parse: how many were written. */
-static size_t
-request_hints(const struct operation *op, uint32_t hints[WIRE_PARAMETERS_HINTED_MAX])
-{
-    Py_ssize_t count = op->hints == NULL ? 0 : PyTuple_GET_SIZE(op->hints);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        hints[i] = (uint32_t)PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(op->hints, i));
-    }
-    return (size_t)count;
-}
-
-/* The value that stands for parameter `index`: that of the first set which has one.
- * Borrowed; None where there is none. */
-static PyObject *
-request_value_borrow(const struct operation *op, Py_ssize_t index)
-{
-    PyObject *sets = op->params;
-    if (sets == NULL || op->kind != OP_MANY) {
-        return sets != NULL && PyTuple_Check(sets) && index < PyTuple_GET_SIZE(sets)
-                   ? PyTuple_GET_ITEM(sets, index)
-                   : Py_None;
-    }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(sets); i++) {
-        PyObject *set = PyList_GET_ITEM(sets, i);
-        if ((PyTuple_Check(set) || PyList_Check(set)) && index < PySequence_Fast_GET_SIZE(set)
-            && PySequence_Fast_GET_ITEM(set, index) != Py_None) {
-            return PySequence_Fast_GET_ITEM(set, index);
-        }
-    }
-    return Py_None;
-}
-
-/* The OID that link infers from a parameter's value; 0: none, or an exception was dropped. */
-static unsigned long
-request_infer(struct connection *conn, const struct operation *op, Py_ssize_t index)
-{
-    PyObject *value = Py_NewRef(request_value_borrow(op, index));
-    PyObject *oid = PyObject_CallMethodOneArg(conn->link, conn->st->name_infer, value);
-    Py_DECREF(value);
-    unsigned long number = oid == NULL ? 0 : PyLong_AsUnsignedLongMask(oid);
-    Py_XDECREF(oid);
-    if (PyErr_Occurred()) {
-        PyErr_Clear();
-        return 0;
-    }
-    return number;
-}
-
-/* `op` gets the hints `old` (may be NULL) with one changed. -1 with an exception. */
-static int
-request_set_hint(struct operation *op, PyObject *old, Py_ssize_t index, unsigned long oid)
-{
-    Py_ssize_t count = old == NULL ? 0 : PyTuple_GET_SIZE(old);
-    PyObject *hints = PyTuple_New(index < count ? count : index + 1);
-    for (Py_ssize_t i = 0; hints != NULL && i < PyTuple_GET_SIZE(hints); i++) {
-        PyObject *hint = i != index && i < count ? Py_NewRef(PyTuple_GET_ITEM(old, i))
-                                                 : PyLong_FromUnsignedLong(i == index ? oid : 0);
-        if (hint == NULL) {
-            Py_CLEAR(hints);
-            break;
-        }
-        PyTuple_SET_ITEM(hints, i, hint);
-    }
-    if (hints == NULL) {
-        return -1;
-    }
-    Py_XSETREF(op->hints, hints);
-    return 0;
-}
-
-bool
-conn_infer_parameter(struct connection *conn, struct operation *op)
-{
-    Py_ssize_t index = op->indeterminate - 1;
-    PyObject *hints = op->hints;
-    if (hints != NULL && index < PyTuple_GET_SIZE(hints)
-        && PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(hints, index)) != 0) {
-        return false; /* that was tried */
-    }
-    unsigned long oid = request_infer(conn, op, index);
-    if (oid == 0) {
-        return false;
-    }
-    PyObject *old = Py_XNewRef(hints);
-    int status = request_set_hint(op, old, index, oid);
-    Py_XDECREF(old);
-    if (status < 0) {
-        PyErr_Clear();
-    }
-    return status == 0;
-}
-
-/* Whether the values are of the types that the statement was parsed with. If not, the
- * operation has better hints. */
-static bool
-request_hints_fit(struct connection *conn, struct operation *op, const struct statement *stmt)
-{
-    bool fit = true;
-    PyObject *hints = Py_NewRef(stmt->hints);
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(hints); i++) {
-        unsigned long hint = PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(hints, i));
-        unsigned long oid =
-            hint == 0 || request_value_borrow(op, i) == Py_None ? hint : request_infer(conn, op, i);
-        if (oid == hint) {
-            continue;
-        }
-        PyObject *base = Py_NewRef(fit || op->hints == NULL ? hints : op->hints);
-        if (request_set_hint(op, base, i, oid) < 0) {
-            PyErr_Clear();
-        }
-        Py_DECREF(base);
-        fit = false;
-    }
-    Py_DECREF(hints);
-    return fit;
-}
-
 static int
 request_put_description(struct connection *conn, struct operation *op, struct plan *plan)
 {
@@ -408,7 +291,7 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
     }
     Py_XSETREF(op->stmt, stmt);
     uint32_t hints[WIRE_PARAMETERS_HINTED_MAX];
-    size_t hinted = request_hints(op, hints);
+    size_t hinted = conn_hints(op, hints);
     wire_put_parse(&conn->out, stmt_name(stmt), sql, hints, hinted);
     wire_put_describe(&conn->out, 'S', stmt_name(stmt));
     plan_steps(plan, WIRE_STEP_PARSE, WIRE_STEP_DESCRIBE_STATEMENT);
@@ -423,7 +306,7 @@ request_find_known(struct connection *conn, struct operation *op)
         return;
     }
     stmt = conn->cache.size_max == 0 ? NULL : stmtcache_get_borrow(&conn->cache, op->sql);
-    if (stmt != NULL && stmt->hints != NULL && !request_hints_fit(conn, op, stmt)) {
+    if (stmt != NULL && stmt->hints != NULL && !conn_hints_fit(conn, op, stmt)) {
         stmtcache_drop(&conn->cache, stmt, true); /* other types this time: parse again */
         stmt = NULL;
     }
@@ -451,67 +334,6 @@ request_find_statement(struct connection *conn, struct operation *op)
     }
 }
 
-int
-conn_refresh_statement(struct connection *conn, struct operation *op)
-{
-    struct statement *stmt = op->stmt;
-    if (stmt->codec_age == conn->book.age) {
-        return 0;
-    }
-    struct statement *fresh = stmt;
-    Py_INCREF(fresh);
-    if (stmt->codec_age != 0) {
-        /* Rows of the old one may still be on their way. */
-        Py_SETREF(fresh, stmt_copy(stmt));
-        if (fresh == NULL) {
-            return -1;
-        }
-        bool cached = conn->cache.size_max > 0
-                      && PyDict_GetItemWithError(conn->cache.by_sql, stmt->sql) == (PyObject *)stmt;
-        if (cached && stmtcache_put(&conn->cache, fresh) < 0) {
-            Py_DECREF(fresh);
-            return -1;
-        }
-    }
-    Py_SETREF(op->stmt, fresh);
-    return stmt_resolve(fresh, &conn->book, conn->missing);
-}
-
-/* Gives the statement its codecs. REQUEST_WAITS: types have to be looked up first,
- * by conn->lookup_sql; -1 with an exception. */
-static int
-request_resolve(struct connection *conn, struct operation *op)
-{
-    for (;;) {
-        if (conn_refresh_statement(conn, op) < 0) {
-            return -1;
-        }
-        if (PyList_GET_SIZE(conn->missing) == 0) {
-            return 0;
-        }
-        PyObject *oids = conn_take_missing(conn);
-        if (oids == NULL) {
-            return -1;
-        }
-        if (op->looked_up) {
-            Py_DECREF(oids);
-            return 0; /* the catalog does not know them either: text */
-        }
-        op->looked_up = true;
-        op->stmt->codec_age = 0;
-        PyObject *sql;
-        int status = conn_ask_types(conn, oids, &sql);
-        Py_DECREF(oids);
-        if (status < 0) {
-            return -1;
-        }
-        if (sql != NULL) {
-            Py_XSETREF(conn->lookup_sql, sql);
-            return REQUEST_WAITS;
-        }
-    }
-}
-
 static int
 request_put_statement(struct connection *conn, struct operation *op, struct plan *plan)
 {
@@ -521,7 +343,7 @@ request_put_statement(struct connection *conn, struct operation *op, struct plan
     if (op->kind == OP_PREPARE) {
         return OP_DEFERRED; /* known already: nothing to send */
     }
-    int resolved = request_resolve(conn, op);
+    int resolved = conn_resolve_statement(conn, op);
     if (resolved < 0) {
         return resolved;
     }
