@@ -72,6 +72,8 @@ def infer(value: Any) -> int:
         return _OIDS["date"]
     if isinstance(value, datetime.time):
         return _OIDS["time" if value.tzinfo is None else "timetz"]
+    if isinstance(value, types.Beyond):
+        return _OIDS.get(value.kind or "", 0)
     if isinstance(value, (types.Range, types.Multirange)):
         return _infer_range(value)
     if isinstance(value, (list, tuple, array.array)):

@@ -10,6 +10,12 @@ _EPOCH_TIME = dt.datetime(2000, 1, 1)
 _DAY = 86_400_000_000  # microseconds
 _CYCLE_DAYS = 146_097  # days in 400 years
 _MICROSECOND = dt.timedelta(microseconds=1)
+_SECOND = dt.timedelta(seconds=1)
+_EPOCHS: dict[str | None, dt.date] = {
+    "date": _EPOCH,
+    "timestamp": _EPOCH_TIME,
+    "timestamptz": _EPOCH_TIME.replace(tzinfo=dt.timezone.utc),
+}
 
 
 class IntervalParts(NamedTuple):
@@ -74,6 +80,9 @@ class Beyond:
     datetime module in the order of its type. `kind` is "date", "time", "timetz",
     "timestamp", "timestamptz" or "interval"; None for INFINITY and NEGATIVE_INFINITY,
     which may be sent for each of these but the times.
+
+    A timestamptz that only the session's zone takes over the edge equals the datetime
+    of that moment; others equal nothing but another Beyond.
     """
 
     __slots__ = ("kind", "wire")
@@ -139,7 +148,10 @@ class Beyond:
         return NotImplemented if order is None else order >= 0
 
     def __hash__(self) -> int:
-        return hash(self._sign() or (self.kind, self._number()))
+        if self._sign():
+            return hash(self._sign())
+        same = self._same()
+        return hash((self.kind, self._key()) if same is None else same)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Beyond, (self.kind, self.wire)
@@ -157,6 +169,23 @@ class Beyond:
         """Of an interval: months, days, microseconds."""
         wire = self.wire
         return _int(wire[12:]), _int(wire[8:12]), _int(wire[:8])
+
+    def _key(self) -> tuple[int, ...]:
+        """What finite values are ordered by."""
+        if self.kind == "timetz":  # the later of two zones at one moment is larger
+            return self._number(), _int(self.wire[8:])
+        return (self._number(),)
+
+    def _same(self) -> object:
+        """The datetime or date that says the same, if there is one; for __hash__."""
+        epoch = _EPOCHS.get(self.kind)
+        if epoch is None:
+            return None
+        unit = dt.timedelta(days=1) if self.kind == "date" else _MICROSECOND
+        try:
+            return epoch + self._number() * unit
+        except OverflowError:
+            return None
 
     def _number(self) -> int:
         """Days of a date, microseconds of the others; finite values only."""
@@ -176,11 +205,15 @@ class Beyond:
                 return None
             if sign or other_sign:
                 return sign - other_sign
-            return self._number() - other._number()
-        number = _number_of(self.kind, other)
-        if number is None:
+            return _order(self._key(), other._key())
+        key = _key_of(self.kind, other)
+        if key is None:
             return None
-        return sign or self._number() - number
+        order = sign or _order(self._key(), key)
+        if order == 0 and self.kind not in _EPOCHS:
+            # Months count 30 days here: as long as that timedelta, but not the same.
+            return 1 if self._key() > (0,) else -1
+        return order
 
 
 INFINITY = Beyond(None, b"+")
@@ -220,6 +253,20 @@ def _largest(wire: bytes) -> bytes:
 def _smallest(wire: bytes) -> bytes:
     sizes = (8, 4, 4) if len(wire) == 16 else (len(wire),)
     return b"".join(b"\x80" + b"\0" * (size - 1) for size in sizes)
+
+
+def _order(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return (one > other) - (one < other)
+
+
+def _key_of(kind: str | None, value: object) -> tuple[int, ...] | None:
+    """As Beyond._key() of a Python object of that kind; None of another."""
+    number = _number_of(kind, value)
+    if number is None:
+        return None
+    if kind == "timetz" and isinstance(value, dt.time):
+        return number, -((value.utcoffset() or dt.timedelta()) // _SECOND)
+    return (number,)
 
 
 def _number_of(kind: str | None, value: object) -> int | None:

@@ -1,11 +1,11 @@
 /* date, time, timetz, timestamp, timestamptz, interval. What PostgreSQL can hold and
- * Python cannot (infinity, years outside 1 to 9999, 24:00:00) is what the connection's
- * out_of_range says: a DataError, or an object that pgasync/temporal.py makes. */
+ * Python cannot (infinity, years outside 1 to 9999, 24:00:00) is for beyond.c. */
 #include "families.h"
 
 #include <datetime.h>
 
 #include "../wire/calendar.h"
+#include "beyond.h"
 
 #define DATETIME_USECS_PER_SECOND INT64_C(1000000)
 #define DATETIME_SECONDS_PER_DAY 86400
@@ -19,83 +19,27 @@ codec_datetime_import(void)
     return PyDateTimeAPI == NULL ? -1 : 0;
 }
 
-static int
-datetime_year_fits(int32_t year)
-{
-    return year >= 1 && year <= 9999;
-}
-
-/* For a value that the server holds and Python does not. `kind`: the type without
- * domains around it; `text`: what the message shows. */
-static PyObject *
-datetime_beyond(const struct codec *self, struct codec_ctx *ctx, const char *kind, wire_slice value,
-                const char *text, const char *python_type)
-{
-    const struct codec_options *options = ctx->options;
-    if (options->beyond == CODEC_BEYOND_ERROR) {
-        return codec_fail(self, ctx,
-                          "%s is outside the range of %s; cast it to text, or connect with "
-                          "out_of_range='sentinel' or 'clamp'",
-                          text, python_type);
-    }
-    PyObject *clamp = options->beyond == CODEC_BEYOND_CLAMP ? Py_True : Py_False;
-    PyObject *zone = options->zone == NULL ? Py_None : options->zone;
-    return PyObject_CallFunction(ctx->types->out_of_range, "sy#OO", kind, (const char *)value.ptr,
-                                 (Py_ssize_t)value.len, clamp, zone);
-}
-
-/* A type without the domains around it. */
-struct datetime_kind {
-    const char *name;
-    const char *remedy;     /* what may be sent */
-    size_t len;             /* of its binary form */
-    const char *infinities; /* the forms of infinity and -infinity; NULL: it has none */
-};
-
+/* The kinds: what may be sent, and the two infinities. */
 static const char datetime_infinities_64[] = "\x7f\xff\xff\xff\xff\xff\xff\xff\x80\0\0\0\0\0\0";
 
-static const struct datetime_kind datetime_date = {"date", "give a datetime.date", 4,
-                                                   "\x7f\xff\xff\xff\x80\0\0"};
-static const struct datetime_kind datetime_time = {"time", "give a datetime.time", 8, NULL};
-static const struct datetime_kind datetime_timetz = {"timetz", "give an aware datetime.time", 12,
-                                                     NULL};
-static const struct datetime_kind datetime_timestamp = {"timestamp", "give a datetime.datetime", 8,
-                                                        datetime_infinities_64};
-static const struct datetime_kind datetime_timestamptz = {
+static const struct beyond_kind datetime_date = {"date", "give a datetime.date", 4,
+                                                 "\x7f\xff\xff\xff\x80\0\0"};
+static const struct beyond_kind datetime_time = {"time", "give a datetime.time", 8, NULL};
+static const struct beyond_kind datetime_timetz = {"timetz", "give an aware datetime.time", 12,
+                                                   NULL};
+static const struct beyond_kind datetime_timestamp = {"timestamp", "give a datetime.datetime", 8,
+                                                      datetime_infinities_64};
+static const struct beyond_kind datetime_timestamptz = {
     "timestamptz", "give an aware datetime.datetime", 8, datetime_infinities_64};
-static const struct datetime_kind datetime_interval = {
+static const struct beyond_kind datetime_interval = {
     "interval", "give a datetime.timedelta", 16,
     "\x7f\xff\xff\xff\xff\xff\xff\xff\x7f\xff\xff\xff\x7f\xff\xff\xff"
     "\x80\0\0\0\0\0\0\0\x80\0\0\0\x80\0\0"};
 
-/* The binary form of a Beyond of this kind, or of INFINITY and NEGATIVE_INFINITY, which
- * are of any. */
-static enum codec_outcome
-datetime_put_beyond(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                    const struct datetime_kind *kind, struct wire_buffer *out)
+static int
+datetime_year_fits(int32_t year)
 {
-    PyObject *own = PyObject_GetAttrString(value, "kind");
-    PyObject *wire = own == NULL ? NULL : PyObject_GetAttrString(value, "wire");
-    enum codec_outcome outcome = CODEC_ERROR;
-    if (wire == NULL || !PyBytes_Check(wire)) {
-        codec_fail_raised(self, ctx, value, "it is not a whole Beyond");
-    }
-    else if (own == Py_None && kind->infinities != NULL) {
-        bool plus = PyBytes_AS_STRING(wire)[0] == '+';
-        const char *bytes = plus ? kind->infinities : kind->infinities + kind->len;
-        outcome = codec_put_bytes(self, ctx, value, bytes, kind->len, out);
-    }
-    else if (PyUnicode_Check(own) && PyUnicode_CompareWithASCIIString(own, kind->name) == 0
-             && (size_t)PyBytes_GET_SIZE(wire) == kind->len) {
-        outcome = codec_put_bytes(self, ctx, value, PyBytes_AS_STRING(wire), kind->len, out);
-    }
-    else {
-        codec_fail_value(self, ctx, value, "it is no %s; give str(value) or another value",
-                         kind->name);
-    }
-    Py_XDECREF(own);
-    Py_XDECREF(wire);
-    return outcome;
+    return year >= 1 && year <= 9999;
 }
 
 /* Writes a day as the server does: 0044-03-15 BC. Returns its length. */
@@ -113,14 +57,14 @@ codec_date_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
 {
     int32_t days = wire_load_i32(value.ptr);
     if (days == WIRE_DATE_INFINITY || days == WIRE_DATE_MINUS_INFINITY) {
-        return datetime_beyond(self, ctx, "date", value, days < 0 ? "-infinity" : "infinity",
-                               "datetime.date");
+        return beyond_make(self, ctx, "date", value, days < 0 ? "-infinity" : "infinity",
+                           "datetime.date");
     }
     struct wire_date date = wire_date_from_days(days);
     if (!datetime_year_fits(date.year)) {
         char text[DATETIME_TEXT_MAX];
         datetime_day_text(date, "", text);
-        return datetime_beyond(self, ctx, "date", value, text, "datetime.date");
+        return beyond_make(self, ctx, "date", value, text, "datetime.date");
     }
     return PyDate_FromDate(date.year, date.month, date.day);
 }
@@ -134,7 +78,7 @@ codec_time_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
         return codec_fail(self, ctx, "%lld microseconds are not a time of day", (long long)usecs);
     }
     if (time.hour == 24) {
-        return datetime_beyond(self, ctx, "time", value, "24:00:00", "datetime.time");
+        return beyond_make(self, ctx, "time", value, "24:00:00", "datetime.time");
     }
     return PyTime_FromTime(time.hour, time.minute, time.second, (int)time.microsecond);
 }
@@ -148,8 +92,8 @@ datetime_beyond_timestamp(const struct codec *self, struct codec_ctx *ctx, const
     struct wire_time time;
     int64_t usecs = wire_load_i64(value.ptr);
     if (usecs == WIRE_TIMESTAMP_INFINITY || usecs == WIRE_TIMESTAMP_MINUS_INFINITY) {
-        return datetime_beyond(self, ctx, kind, value, usecs < 0 ? "-infinity" : "infinity",
-                               "datetime.datetime");
+        return beyond_make(self, ctx, kind, value, usecs < 0 ? "-infinity" : "infinity",
+                           "datetime.datetime");
     }
     wire_split_timestamp(usecs, &days, &time);
     char clock[DATETIME_TEXT_MAX];
@@ -157,7 +101,7 @@ datetime_beyond_timestamp(const struct codec *self, struct codec_ctx *ctx, const
     snprintf(clock, sizeof clock, " %02u:%02u:%02u.%06u", (unsigned)time.hour,
              (unsigned)time.minute, (unsigned)time.second, (unsigned)time.microsecond);
     datetime_day_text(wire_date_from_days(days), clock, text);
-    return datetime_beyond(self, ctx, kind, value, text, "datetime.datetime");
+    return beyond_make(self, ctx, kind, value, text, "datetime.datetime");
 }
 
 static PyObject *
@@ -254,16 +198,21 @@ datetime_put_i64(const struct codec *self, struct codec_ctx *ctx, PyObject *valu
     return CODEC_BINARY;
 }
 
-/* What is no object of the type's class: a Beyond, a str for the server's parser, or
- * refused. */
-static enum codec_outcome
-datetime_put_other(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                   const struct datetime_kind *kind, struct wire_buffer *out)
+/* False, with an exception, for what looks like a datetime and is none: NaT of pandas,
+ * which like NaN is not even equal to itself, and whose fields are those of year 1. */
+static int
+datetime_is_one(const struct codec *self, struct codec_ctx *ctx, PyObject *value)
 {
-    if (Py_IS_TYPE(value, (PyTypeObject *)ctx->types->beyond)) {
-        return datetime_put_beyond(self, ctx, value, kind, out);
+    if (PyDateTime_CheckExact(value) || PyDate_CheckExact(value)) {
+        return 1;
     }
-    return codec_put_text_only(self, ctx, value, kind->remedy, out);
+    PyObject *differs = PyObject_RichCompare(value, value, Py_NE);
+    int nothing = differs == NULL ? -1 : PyObject_IsTrue(differs);
+    Py_XDECREF(differs);
+    if (nothing != 0) {
+        codec_fail_raised(self, ctx, value, "it is not a time; give None for NULL");
+    }
+    return nothing == 0;
 }
 
 /* A datetime stands for its day only when that is all it says. */
@@ -278,7 +227,10 @@ codec_date_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *val
                   struct wire_buffer *out)
 {
     if (!PyDate_Check(value)) {
-        return datetime_put_other(self, ctx, value, &datetime_date, out);
+        return beyond_put_other(self, ctx, value, &datetime_date, out);
+    }
+    if (!datetime_is_one(self, ctx, value)) {
+        return CODEC_ERROR;
     }
     if (PyDateTime_Check(value) && !datetime_is_only_a_day(value)) {
         return codec_fail_value(self, ctx, value, "its time or zone would be lost; use .date()");
@@ -286,20 +238,6 @@ codec_date_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *val
     uint8_t bytes[4];
     wire_store_u32(bytes, (uint32_t)datetime_days(value));
     return codec_put_bytes(self, ctx, value, bytes, sizeof bytes, out);
-}
-
-enum codec_outcome
-codec_time_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                  struct wire_buffer *out)
-{
-    if (!PyTime_Check(value)) {
-        return datetime_put_other(self, ctx, value, &datetime_time, out);
-    }
-    if (PyDateTime_TIME_GET_TZINFO(value) != Py_None) {
-        return codec_fail_value(self, ctx, value,
-                                "its zone would be lost; use .replace(tzinfo=None) or timetz");
-    }
-    return datetime_put_i64(self, ctx, value, datetime_time_usecs(value), out);
 }
 
 static int64_t
@@ -310,16 +248,14 @@ datetime_delta_usecs(PyObject *delta)
     return seconds * DATETIME_USECS_PER_SECOND + PyDateTime_DELTA_GET_MICROSECONDS(delta);
 }
 
-/* The UTC offset of a datetime in microseconds; false with an exception. */
+/* The UTC offset of a datetime or time in microseconds; false with an exception, which
+ * for what has none gives the remedy. `zone`: its tzinfo. */
 static int
-datetime_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value, int64_t *usecs)
+datetime_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value, PyObject *zone,
+                const char *remedy, int64_t *usecs)
 {
-    PyObject *zone = PyDateTime_DATE_GET_TZINFO(value);
     *usecs = 0;
-    if (zone == PyDateTime_TimeZone_UTC) {
-        return 1;
-    }
-    if (zone == Py_None && ctx->options->naive_utc) {
+    if (zone == PyDateTime_TimeZone_UTC || (zone == Py_None && ctx->options->naive_utc)) {
         return 1;
     }
     PyObject *offset = zone == Py_None
@@ -329,18 +265,64 @@ datetime_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value
         codec_fail_raised(self, ctx, value, "its utcoffset() failed");
         return 0;
     }
-    int aware = PyDelta_Check(offset);
-    if (aware) {
+    /* A subclass may answer anything, but only what is less than a day is an offset. */
+    int known = PyDelta_Check(offset) && PyDateTime_DELTA_GET_DAYS(offset) >= -1
+                && PyDateTime_DELTA_GET_DAYS(offset) <= 0;
+    if (known) {
         *usecs = datetime_delta_usecs(offset);
     }
     else {
-        codec_fail_value(self, ctx, value,
-                         "it has no time zone; use .replace(tzinfo=datetime.timezone.utc), "
-                         ".astimezone(), a timestamp column, or connect with "
-                         "naive_datetimes='utc'");
+        codec_fail_value(self, ctx, value, "%s", remedy);
     }
     Py_DECREF(offset);
-    return aware;
+    return known;
+}
+
+static int
+datetime_moment_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                       int64_t *usecs)
+{
+    return datetime_offset(self, ctx, value, PyDateTime_DATE_GET_TZINFO(value),
+                           "it has no time zone; use .replace(tzinfo=datetime.timezone.utc), "
+                           ".astimezone(), a timestamp column, or connect with "
+                           "naive_datetimes='utc'",
+                           usecs);
+}
+
+static int
+datetime_time_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                     int64_t *usecs)
+{
+    PyObject *zone = PyDateTime_TIME_GET_TZINFO(value);
+    const char *remedy = zone == Py_None
+                             ? "it has no time zone; use .replace(tzinfo=datetime.timezone.utc), "
+                               "a time column, or connect with naive_datetimes='utc'"
+                             : "without a date its zone has no offset; use .replace(tzinfo="
+                               "datetime.timezone(offset)) or .replace(tzinfo=None)";
+    return datetime_offset(self, ctx, value, zone, remedy, usecs);
+}
+
+enum codec_outcome
+codec_time_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                  struct wire_buffer *out)
+{
+    if (!PyTime_Check(value)) {
+        return beyond_put_other(self, ctx, value, &datetime_time, out);
+    }
+    int64_t offset = 0;
+    if (PyDateTime_TIME_GET_TZINFO(value) != Py_None) {
+        if (!ctx->options->naive_utc) {
+            return codec_fail_value(self, ctx, value,
+                                    "its zone would be lost; use .replace(tzinfo=None), a timetz "
+                                    "column, or connect with naive_datetimes='utc'");
+        }
+        if (!datetime_time_offset(self, ctx, value, &offset)) {
+            return CODEC_ERROR;
+        }
+    }
+    /* An offset is less than a day, so one day more makes the difference positive. */
+    int64_t usecs = datetime_time_usecs(value) - offset + WIRE_USECS_PER_DAY;
+    return datetime_put_i64(self, ctx, value, usecs % WIRE_USECS_PER_DAY, out);
 }
 
 enum codec_outcome
@@ -352,7 +334,10 @@ codec_timestamp_encode(const struct codec *self, struct codec_ctx *ctx, PyObject
             int64_t midnight = datetime_days(value) * WIRE_USECS_PER_DAY;
             return datetime_put_i64(self, ctx, value, midnight, out);
         }
-        return datetime_put_other(self, ctx, value, &datetime_timestamp, out);
+        return beyond_put_other(self, ctx, value, &datetime_timestamp, out);
+    }
+    if (!datetime_is_one(self, ctx, value)) {
+        return CODEC_ERROR;
     }
     int64_t offset = 0;
     if (PyDateTime_DATE_GET_TZINFO(value) != Py_None) {
@@ -361,7 +346,7 @@ codec_timestamp_encode(const struct codec *self, struct codec_ctx *ctx, PyObject
                                     "its zone would be lost; use .replace(tzinfo=None), a "
                                     "timestamptz column, or connect with naive_datetimes='utc'");
         }
-        if (!datetime_offset(self, ctx, value, &offset)) {
+        if (!datetime_moment_offset(self, ctx, value, &offset)) {
             return CODEC_ERROR;
         }
     }
@@ -373,10 +358,13 @@ codec_timestamptz_encode(const struct codec *self, struct codec_ctx *ctx, PyObje
                          struct wire_buffer *out)
 {
     if (!PyDateTime_Check(value)) {
-        return datetime_put_other(self, ctx, value, &datetime_timestamptz, out);
+        return beyond_put_other(self, ctx, value, &datetime_timestamptz, out);
     }
     int64_t offset;
-    if (!datetime_offset(self, ctx, value, &offset)) {
+    if (!datetime_is_one(self, ctx, value)) {
+        return CODEC_ERROR;
+    }
+    if (!datetime_moment_offset(self, ctx, value, &offset)) {
         return CODEC_ERROR;
     }
     return datetime_put_i64(self, ctx, value, datetime_usecs(value) - offset, out);
@@ -397,7 +385,7 @@ codec_timetz_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice 
         return codec_fail(self, ctx, "%ld seconds are not an offset from UTC", (long)west);
     }
     if (time.hour == 24) {
-        return datetime_beyond(self, ctx, "timetz", value, "24:00:00", "datetime.time");
+        return beyond_make(self, ctx, "timetz", value, "24:00:00", "datetime.time");
     }
     PyObject *offset = PyDelta_FromDSU(0, -west, 0);
     PyObject *zone = offset == NULL ? NULL : PyTimeZone_FromOffset(offset);
@@ -411,50 +399,25 @@ codec_timetz_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice 
     return made;
 }
 
-/* The offset of a time in seconds; false with an exception. */
-static int
-datetime_time_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
-                     int32_t *seconds)
-{
-    PyObject *zone = PyDateTime_TIME_GET_TZINFO(value);
-    *seconds = 0;
-    if (zone == PyDateTime_TimeZone_UTC || (zone == Py_None && ctx->options->naive_utc)) {
-        return 1;
-    }
-    PyObject *offset = zone == Py_None
-                           ? Py_NewRef(Py_None)
-                           : PyObject_CallMethodNoArgs(value, ctx->types->str_utcoffset);
-    if (offset == NULL) {
-        codec_fail_raised(self, ctx, value, "its utcoffset() failed");
-        return 0;
-    }
-    int64_t usecs = PyDelta_Check(offset) ? datetime_delta_usecs(offset) : 0;
-    int known = PyDelta_Check(offset) && usecs % DATETIME_USECS_PER_SECOND == 0;
-    Py_DECREF(offset);
-    if (!known) {
-        codec_fail_value(self, ctx, value,
-                         "timetz needs an offset in whole seconds; use .replace(tzinfo="
-                         "datetime.timezone(offset)) or a time column");
-        return 0;
-    }
-    *seconds = (int32_t)(usecs / DATETIME_USECS_PER_SECOND);
-    return 1;
-}
-
 enum codec_outcome
 codec_timetz_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                     struct wire_buffer *out)
 {
     if (!PyTime_Check(value)) {
-        return datetime_put_other(self, ctx, value, &datetime_timetz, out);
+        return beyond_put_other(self, ctx, value, &datetime_timetz, out);
     }
-    int32_t offset;
+    int64_t offset;
     if (!datetime_time_offset(self, ctx, value, &offset)) {
         return CODEC_ERROR;
     }
+    if (offset % DATETIME_USECS_PER_SECOND != 0) {
+        return codec_fail_value(self, ctx, value,
+                                "timetz needs an offset in whole seconds; use .replace(tzinfo="
+                                "datetime.timezone(offset)) or a time column");
+    }
     uint8_t bytes[12];
     wire_store_u64(bytes, (uint64_t)datetime_time_usecs(value));
-    wire_store_u32(bytes + 8, (uint32_t)-offset);
+    wire_store_u32(bytes + 8, (uint32_t)(int32_t)(-offset / DATETIME_USECS_PER_SECOND));
     return codec_put_bytes(self, ctx, value, bytes, sizeof bytes, out);
 }
 
@@ -508,8 +471,8 @@ codec_interval_decode(const struct codec *self, struct codec_ctx *ctx, wire_slic
     bool plus = usecs == INT64_MAX && days == INT32_MAX && months == INT32_MAX;
     bool minus = usecs == INT64_MIN && days == INT32_MIN && months == INT32_MIN;
     if (plus || minus) {
-        return datetime_beyond(self, ctx, "interval", value, plus ? "infinity" : "-infinity",
-                               "datetime.timedelta");
+        return beyond_make(self, ctx, "interval", value, plus ? "infinity" : "-infinity",
+                           "datetime.timedelta");
     }
     /* C division rounds to zero, so years and months have the sign of the whole. */
     int64_t all_days = (int64_t)(months / 12) * 365 + (int64_t)(months % 12) * 30 + days;
@@ -519,7 +482,7 @@ codec_interval_decode(const struct codec *self, struct codec_ctx *ctx, wire_slic
         if (!lowest) {
             char text[DATETIME_TEXT_MAX];
             snprintf(text, sizeof text, "an interval of %d months %d days", (int)months, (int)days);
-            return datetime_beyond(self, ctx, "interval", value, text, "datetime.timedelta");
+            return beyond_make(self, ctx, "interval", value, text, "datetime.timedelta");
         }
     }
     if (months == 0) {
@@ -563,10 +526,10 @@ codec_interval_encode(const struct codec *self, struct codec_ctx *ctx, PyObject 
                       struct wire_buffer *out)
 {
     if (!PyDelta_Check(value)) {
-        return datetime_put_other(self, ctx, value, &datetime_interval, out);
+        return beyond_put_other(self, ctx, value, &datetime_interval, out);
     }
     struct datetime_parts interval;
-    if (!Py_IS_TYPE(value, (PyTypeObject *)ctx->types->interval)) {
+    if (!PyObject_TypeCheck(value, (PyTypeObject *)ctx->types->interval)) {
         interval = datetime_interval_of(value);
     }
     else if (!datetime_interval_parts(self, ctx, value, &interval)) {

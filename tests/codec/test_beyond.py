@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import pickle
+import struct
 import zoneinfo
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 import pgasync
+from codec.checks import OIDS
+from pgasync import _core
 from pgasync.errors import DataError
 from pgasync.types import INFINITY, NEGATIVE_INFINITY, Beyond
 
@@ -142,6 +145,50 @@ def test_not_comparable() -> None:
         day.kind = "time"  # type: ignore[misc]
 
 
+def timetz(usecs: int, east: int) -> Beyond:
+    return Beyond("timetz", struct.pack("!qi", usecs, -east))
+
+
+def interval(months: int) -> Beyond:
+    return Beyond("interval", struct.pack("!qii", 0, 0, months))
+
+
+def test_a_day_of_24_hours_is_no_time() -> None:
+    late = timetz(86_400_000_000, 0)
+    west = dt.time(23, tzinfo=dt.timezone(dt.timedelta(hours=-1)))
+    assert late != west and late < west and west > late  # as the server orders zones
+    assert late > dt.time(23, 59, tzinfo=UTC)
+    assert late > timetz(86_400_000_000, 3600)
+    assert len({late, west, timetz(86_400_000_000, 0)}) == 2
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_as_long_as_a_timedelta(sign: int) -> None:
+    """32,876,713 months are too long for a timedelta at 365 days a year, but not at
+    the 30 days a month that the server counts when it compares."""
+    value = interval(32_876_713 * sign)
+    same = dt.timedelta(days=32_876_713 * 30 * sign)
+    assert value != same
+    assert (value > same) is (sign > 0)
+    assert (value < same) is (sign < 0)
+    assert value < same + dt.timedelta(1)
+    assert value > same - dt.timedelta(1)
+
+
+async def test_an_instant_over_the_edge_of_a_zone() -> None:
+    moment = dt.datetime(9999, 12, 31, 23, tzinfo=UTC)
+    _, wire = _core.codec_encode(OIDS["timestamptz"], moment)
+    options = {"zone": zoneinfo.ZoneInfo("Asia/Kolkata"), "beyond": "sentinel"}
+    value = _core.codec_decode(OIDS["timestamptz"], wire, options)
+    assert value == moment and hash(value) == hash(moment)
+    assert value in {moment}
+    assert value > dt.datetime(9999, 12, 31, 22, tzinfo=UTC)
+    assert not value > moment and value >= moment
+    options["beyond"] = "clamp"
+    clamped = _core.codec_decode(OIDS["timestamptz"], wire, options)
+    assert clamped == dt.datetime.max.replace(tzinfo=options["zone"])
+
+
 class TestZone:
     async def test_session(self, connect: Callable[..., Any]) -> None:
         conn = await connect(
@@ -200,6 +247,13 @@ class TestNaive:
         assert value == dt.datetime(2024, 2, 29, 7)
         value = await conn.fetchval("select $1::timetz", [dt.time(5)])
         assert value == dt.time(5, tzinfo=UTC)
+        for hour, sent in ((12, 7), (3, 22)):
+            clock = dt.time(hour, 30, tzinfo=aware.tzinfo)
+            value = await conn.fetchval("select $1::time", [clock])
+            assert value == dt.time(sent, 30)
+        paris = dt.time(5, tzinfo=zoneinfo.ZoneInfo("Europe/Paris"))
+        with pytest.raises(DataError, match="without a date its zone has no offset"):
+            await conn.fetchval("select $1::time", [paris])
 
     async def test_error_says_how(self, conn: Any) -> None:
         with pytest.raises(

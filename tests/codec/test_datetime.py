@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 import struct
 import zoneinfo
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from codec.checks import (
+    OIDS,
     Case,
     assert_both_ways,
     assert_not_decoded,
     assert_refused,
     assert_same,
     assert_sent_as,
+    encode,
     names,
     round_trip,
 )
+from pgasync import _core
 from pgasync.errors import DataError
-from pgasync.types import Interval
+from pgasync.types import Beyond, Interval
 
 UTC = dt.timezone.utc
+MICROSECOND = dt.timedelta(microseconds=1)
 EAST = dt.timezone(dt.timedelta(hours=5, minutes=30))
 LONDON_LIKE = dt.timezone(dt.timedelta(seconds=-75))
+FINE = dt.timezone(dt.timedelta(microseconds=1))
 FAR = dt.timezone(dt.timedelta(hours=15, minutes=59, seconds=59))
 
 
@@ -87,16 +96,35 @@ SENT: list[Case] = [
     ("interval", "1 year 2 months", "'14 months'"),
 ]
 
+
+class Nothing(dt.datetime):
+    """As pandas has it for a missing time: a datetime in year 1, unequal to itself."""
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return "NaT"
+
+
+NAT = Nothing(1, 1, 1)
 NAIVE, AWARE = at(2026, 1, 2, 3), at(2026, 1, 2, 3, tz=UTC)
 
 REFUSED: list[tuple[str, Any, str]] = [
     ("date", 5, "datetime.date"),
     ("date", NAIVE, ".date()"),
+    ("date", NAT, "give None"),
+    ("timestamp", NAT, "give None"),
+    ("timestamptz", NAT, "give None"),
+    ("interval", NAT, "timedelta"),
+    ("timestamp", np.datetime64("NaT"), "datetime.datetime"),
+    ("interval", np.timedelta64("NaT"), "timedelta"),
     ("date", at(2026, 1, 2, tz=UTC), ".date()"),
     ("time", NAIVE, "datetime.time"),
     ("time", dt.time(1, tzinfo=UTC), "timetz"),
-    ("timetz", dt.time(1), "offset in whole seconds"),
-    ("timetz", dt.time(1, tzinfo=zoneinfo.ZoneInfo("Europe/Paris")), "whole seconds"),
+    ("timetz", dt.time(1), ".replace(tzinfo=datetime.timezone.utc), a time column"),
+    ("timetz", dt.time(1, tzinfo=zoneinfo.ZoneInfo("Europe/Paris")), "without a date"),
+    ("timetz", dt.time(1, tzinfo=FINE), "offset in whole seconds"),
     ("timetz", NAIVE, "aware datetime.time"),
     ("timestamp", AWARE, ".replace(tzinfo=None), a timestamptz column"),
     ("timestamp", 1.5, "datetime.datetime"),
@@ -222,3 +250,85 @@ def test_a_zone_that_fails() -> None:
     with pytest.raises(DataError, match="utcoffset") as caught:
         round_trip("timestamptz", at(2026, 1, 1, tz=Bad()))
     assert isinstance(caught.value.__cause__, LookupError)
+
+
+def test_an_offset_of_days() -> None:
+    class Odd(dt.datetime):
+        def utcoffset(self) -> dt.timedelta:
+            return dt.timedelta.max
+
+    error = assert_refused("timestamptz", Odd(2026, 1, 1, tzinfo=EAST))
+    assert "no time zone" in str(error)
+
+
+ZONES = [None, UTC, EAST, LONDON_LIKE, FAR, zoneinfo.ZoneInfo("America/New_York")]
+EDGES = (-211_813_488_000_000_000, 9_223_371_331_199_999_999)  # 4713 BC, 294276
+ORDINARY = (-63_082_281_600_000_000, 252_455_615_999_999_999)  # 1 to 9999
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(*EDGES) | st.integers(*ORDINARY) | st.sampled_from([*EDGES, *ORDINARY]),
+    st.sampled_from(ZONES),
+)
+def test_any_moment_in_any_zone(usecs: int, zone: dt.tzinfo | None) -> None:
+    wire = struct.pack("!q", usecs)
+    for pg_type in ("timestamp", "timestamptz"):
+        options = {"beyond": "sentinel", "zone": zone}
+        value = _core.codec_decode(OIDS[pg_type], wire, options)
+        assert encode(pg_type, value) == (1, wire)
+        if not isinstance(value, Beyond):
+            offset = value.utcoffset()
+            assert (offset is None) is (pg_type == "timestamp")
+            if offset is not None and zone is not None:
+                assert value.tzinfo is zone
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.datetimes(timezones=st.timezones()))
+def test_any_datetime_is_the_moment_that_it_says(value: dt.datetime) -> None:
+    usecs = (value.replace(tzinfo=None) - dt.datetime(2000, 1, 1)) // MICROSECOND
+    offset = value.utcoffset()
+    assert offset is not None
+    wire = struct.pack("!q", usecs - offset // MICROSECOND)
+    assert encode("timestamptz", value) == (1, wire)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.times(), st.integers(-86399, 86399))
+def test_any_time_and_offset(clock: dt.time, offset: int) -> None:
+    value = clock.replace(tzinfo=dt.timezone(dt.timedelta(seconds=offset)))
+    assert_same(round_trip("timetz", value), value)
+    _, sent = _core.codec_encode(OIDS["time"], value, {"naive_utc": True})
+    moment = dt.datetime.combine(dt.date(2024, 1, 1), value).astimezone(UTC)
+    assert _core.codec_decode(OIDS["time"], sent) == moment.time()
+
+
+@pytest.mark.parametrize(
+    ("pg_type", "edges"),
+    [
+        ("date", (-2_451_545, 2_145_031_948)),
+        ("timestamp", EDGES),
+        ("timestamptz", EDGES),
+    ],
+)
+async def test_texts_of_any_year(
+    conn: Any, connect: Any, pg_type: str, edges: tuple[int, int]
+) -> None:
+    dice = random.Random(pg_type)
+    form = "!i" if pg_type == "date" else "!q"
+    numbers = [*edges, *(dice.randint(*edges) for _ in range(400))]
+    numbers += [dice.randint(edges[0], 0) for _ in range(400)]
+    kept = {"beyond": "sentinel"}
+    values = [
+        _core.codec_decode(OIDS[pg_type], struct.pack(form, number), kept)
+        for number in numbers
+    ]
+    await conn.execute("set timezone = 'UTC'")
+    texts = await conn.fetchval(f"select $1::{pg_type}[]::text[]", [values])
+    beyond = 0
+    for value, text in zip(values, texts, strict=True):
+        if isinstance(value, Beyond):
+            beyond += 1
+            assert value.text == text
+    assert beyond > 400

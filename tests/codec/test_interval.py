@@ -107,6 +107,11 @@ def test_as_a_timedelta() -> None:
         Interval(days=10**9)
 
 
+def test_a_subclass_keeps_its_months() -> None:
+    kind = type("Term", (Interval,), {})
+    assert encode("interval", kind(1, 2, 3)) == (1, struct.pack("!qii", 3, 2, 1))
+
+
 def test_parts_that_do_not_fit() -> None:
     assert_refused("interval", Interval(microseconds=2**63), "64-bit")
     assert_refused("interval", Interval(2**31, -65319294290), "32-bit")

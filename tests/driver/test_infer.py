@@ -46,6 +46,8 @@ class Colour(enum.Enum):
         (dt.datetime(2024, 1, 1, tzinfo=UTC), "timestamp with time zone"),
         (dt.time(1), "time without time zone"),
         (dt.timedelta(1), "interval"),
+        (types.Interval(months=1), "interval"),
+        (types.Beyond("date", b"\x7f\xff\xff\xff"), "date"),
         (uuid.UUID(int=1), "uuid"),
         ({"a": 1}, "jsonb"),
         ([1, None, 2], "bigint[]"),

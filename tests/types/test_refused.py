@@ -55,7 +55,7 @@ REFUSED: list[tuple[str, Any, Any, str]] = [
     ("date", 5, 5, "give a datetime.date"),
     ("date", dt.time(5), dt.time(5), "give a datetime.date"),
     ("time", NOON, NOON, "give a datetime.time"),
-    ("timetz", dt.time(5), dt.time(5), "timezone(offset)"),
+    ("timetz", dt.time(5), dt.time(5), "timezone.utc"),
     (
         "timestamp",
         NOON.replace(tzinfo=UTC),
