@@ -26,9 +26,12 @@ from codec.subjects import INT4, MADE_OID, SUBJECTS, Subject
 from pgasync import _core
 from pgasync.errors import DataError
 from pgasync.types import (
+    INFINITY,
     Array,
+    Beyond,
     BitString,
     HalfVector,
+    Interval,
     Lsn,
     Multirange,
     Range,
@@ -269,6 +272,8 @@ def odd_values() -> list[Any]:
         uuid.UUID.__new__(uuid.UUID), IPv6Address.__new__(IPv6Address),
         IPv4Network.__new__(IPv4Network), IPv6Interface.__new__(IPv6Interface),
         Decimal("1E-999999999999999999"), Exception("x"), (i for i in range(3)),
+        INFINITY, Beyond("date", b"\x7f\xff\xff\xff"), Beyond("interval", b""),
+        Beyond.__new__(Beyond), Interval(months=-1), Interval(microseconds=2**63),
     ]  # fmt: skip
 
 
