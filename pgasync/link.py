@@ -282,7 +282,9 @@ class Link:
     ) -> bool:
         deadline = self.loop.time() + self.config.cancel_timeout
         deliver = bool(core.backend_key)  # poolers may give none
-        while deliver and not drain.done() and self.loop.time() < deadline:
+        # One that has hardly the time to be delivered is not worth a warning.
+        last = deadline - CANCEL_AGAIN / 2
+        while deliver and not drain.done() and self.loop.time() < last:
             deliver = await self._send(core, deadline)
             left = deadline - self.loop.time()
             await signalled(drain, min(CANCEL_AGAIN, left))
