@@ -283,7 +283,7 @@ class Link:
         deadline = self.loop.time() + self.config.cancel_timeout
         deliver = bool(core.backend_key)  # poolers may give none
         # One that has hardly the time to be delivered is not worth a warning.
-        last = deadline - CANCEL_AGAIN / 2
+        last = deadline - min(CANCEL_AGAIN, self.config.cancel_timeout) / 2
         while deliver and not drain.done() and self.loop.time() < last:
             deliver = await self._send(core, deadline)
             left = deadline - self.loop.time()

@@ -130,6 +130,13 @@ async def test_repeated_until_the_deadline(
     assert ended == [wrapper]
 
 
+async def test_one_is_sent_however_short_the_time(postmaster: Postmaster) -> None:
+    made, core = make(postmaster.port, cancel_timeout=0.1), Core()
+    made.abandoned(core)
+    await settled(lambda: core.closed)
+    assert len(postmaster.requests) == 1
+
+
 async def test_unreachable_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
