@@ -40,26 +40,16 @@ codec_name_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
     return codec_str_of(self, ctx, value);
 }
 
-/* A name has at most 63 bytes. The binary form may not be longer; a text that is cast to
- * name is cut behind the last character that fits, and so is this one. */
+/* A name has at most 63 bytes in the database's encoding, which need not be UTF-8. The
+ * server refuses a longer one in binary, and cuts it as text: where it has to. */
 enum codec_outcome
 codec_name_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                   struct wire_buffer *out)
 {
-    wire_slice utf8;
-    if (!PyUnicode_Check(value)) {
-        return codec_text_encode(self, ctx, value, out);
-    }
-    if (!codec_utf8_borrow(self, ctx, value, value, &utf8)) {
-        return CODEC_ERROR;
-    }
-    if (utf8.len > TEXT_NAME_MAX) {
-        utf8.len = TEXT_NAME_MAX;
-        while ((utf8.ptr[utf8.len] & 0xC0) == 0x80) {
-            utf8.len -= 1;
-        }
-    }
-    return codec_put_bytes(self, ctx, value, utf8.ptr, utf8.len, out);
+    size_t mark = wire_buffer_mark(out);
+    enum codec_outcome outcome = codec_text_encode(self, ctx, value, out);
+    bool too_long = wire_buffer_mark(out) - mark > TEXT_NAME_MAX;
+    return outcome == CODEC_BINARY && too_long ? CODEC_TEXT : outcome;
 }
 
 enum codec_outcome

@@ -18,6 +18,7 @@ from codec.checks import (
     encode,
     names,
 )
+from pgasync.errors import AmbiguousFunction
 from pgasync.types import Lsn, Snapshot
 
 CASES: list[Case] = [
@@ -69,6 +70,8 @@ SENT: list[Case] = [
     ("name", "日" * 30, "repeat('日', 21)"),
     ("name", "😀" * 16, "repeat('😀', 15)"),
     ("name", 5, "'5'"),
+    ("name", 10**70, "'1' || repeat('0', 62)"),
+    ("name[]", ["x" * 70, None, "a"], "array[repeat('x', 63), null, 'a']"),
 ]
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -123,6 +126,47 @@ async def test_sent_leniently(conn: Any, case: Case) -> None:
 @pytest.mark.parametrize("case", REFUSED, ids=names)
 def test_refused(case: tuple[str, Any, str]) -> None:
     assert_refused(*case)
+
+
+async def test_a_name_in_another_encoding(conn: Any, connect: Any) -> None:
+    """63 bytes are the server's: 60 characters of LATIN1 fit, and 63 of 70."""
+    await conn.execute("drop database if exists latin")
+    await conn.execute(
+        "create database latin encoding 'LATIN1' template template0 locale 'C'"
+    )
+    latin = await connect(database="latin", autocommit=True)
+    for length, kept in ((60, 60), (63, 63), (70, 63)):
+        for sql, value in (
+            ("select $1::name", "é" * length),
+            ("select ($1::name[])[1]", ["é" * length]),
+        ):
+            assert await latin.fetchval(sql, [value]) == "é" * kept
+    await latin.close()
+    await conn.execute("drop database latin")
+
+
+def test_long_names_go_to_the_server() -> None:
+    assert encode("name", "x" * 63) == (1, b"x" * 63)
+    assert encode("name", "x" * 64) == (0, b"x" * 64)
+    assert encode("name", "é" * 32) == (0, "é".encode() * 32)
+
+
+@pytest.mark.parametrize(
+    ("bare", "exact", "text"),
+    [
+        ("regproc", "regprocedure", "sum(integer)"),
+        ("regoper", "regoperator", "+(integer,integer)"),
+    ],
+)
+async def test_overloaded_names(conn: Any, bare: str, exact: str, text: str) -> None:
+    """The server does not read its own text; the type with arguments has none such."""
+    sql = f"select $1::{exact}::oid::{bare}, $1::{exact}, $1::{exact}::oid"
+    value, shown, oid = await conn.fetchrow(sql, [text])
+    with pytest.raises(AmbiguousFunction, match="more than one"):
+        await conn.fetchval(f"select $1::{bare}", [value])
+    for kept in (shown, oid):
+        assert await conn.fetchval(f"select $1::{exact}::oid", [kept]) == oid
+    assert await conn.fetchval(f"select $1::{bare}::oid", [oid]) == oid
 
 
 async def test_acl_of_a_table(conn: Any) -> None:
