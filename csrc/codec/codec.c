@@ -83,9 +83,8 @@ codec_types_init_uuid(struct codec_types *types)
 static int
 codec_types_init_json(struct codec_types *types)
 {
-    types->json_loads = codec_import("json", "loads");
     types->json_dumps = codec_import("json", "dumps");
-    return types->json_loads && types->json_dumps ? 0 : -1;
+    return types->json_dumps == NULL ? -1 : 0;
 }
 
 int
@@ -121,7 +120,6 @@ codec_types_traverse(struct codec_types *types, visitproc visit, void *arg)
     Py_VISIT(types->uuid_safe);
     Py_VISIT(types->uuid_int);
     Py_VISIT(types->uuid_is_safe);
-    Py_VISIT(types->json_loads);
     Py_VISIT(types->json_dumps);
     return 0;
 }
@@ -139,7 +137,6 @@ codec_types_clear(struct codec_types *types)
     Py_CLEAR(types->uuid_safe);
     Py_CLEAR(types->uuid_int);
     Py_CLEAR(types->uuid_is_safe);
-    Py_CLEAR(types->json_loads);
     Py_CLEAR(types->json_dumps);
     for (size_t i = 0; i < CODEC_JSON_KEYS; i++) {
         Py_CLEAR(types->json_keys[i]);

@@ -70,7 +70,6 @@ struct codec_types {
     PyObject *uuid_safe;    /* uuid.SafeUUID.unknown */
     PyObject *uuid_int;     /* the slots of a UUID, which forbids setattr */
     PyObject *uuid_is_safe;
-    PyObject *json_loads;   /* json.loads */
     PyObject *json_dumps;   /* json.dumps */
     PyObject *json_keys[CODEC_JSON_KEYS]; /* short keys of objects that were seen, or NULL */
     PyObject *shift;        /* the int 64 */

@@ -29,12 +29,12 @@ codec_options_traverse(struct codec_options *options, visitproc visit, void *arg
     return 0;
 }
 
-/* Whether the type or module of a function is one of the JSON libraries that read bytes
+/* Whether the module of a function or type is one of the JSON libraries that read bytes
  * faster than str. */
 static bool
-options_is_from(PyObject *object, const char *attribute)
+options_is_from(PyObject *object)
 {
-    PyObject *module = PyObject_GetAttrString(object, attribute);
+    PyObject *module = PyObject_GetAttrString(object, "__module__");
     const char *name = module != NULL && PyUnicode_Check(module) ? PyUnicode_AsUTF8(module) : NULL;
     bool found =
         name != NULL && (strncmp(name, "orjson", 6) == 0 || strncmp(name, "msgspec", 7) == 0);
@@ -48,8 +48,8 @@ options_takes_bytes(PyObject *loads)
 {
     PyObject *self = PyObject_GetAttrString(loads, "__self__");
     PyErr_Clear();
-    bool found = options_is_from(loads, "__module__")
-                 || (self != NULL && options_is_from((PyObject *)Py_TYPE(self), "__module__"));
+    bool found =
+        options_is_from(loads) || (self != NULL && options_is_from((PyObject *)Py_TYPE(self)));
     Py_XDECREF(self);
     return found;
 }

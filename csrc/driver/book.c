@@ -74,21 +74,14 @@ book_put(struct codec_book *book, PyObject *codec)
 }
 
 int
-book_drop(struct codec_book *book, PyObject *oid)
+book_drop_all(struct codec_book *book)
 {
     if (book->by_oid == NULL) {
         return 0;
     }
-    PyObject *old = oid == NULL ? book->by_oid : PyDict_GetItemWithError(book->by_oid, oid);
-    if (old == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
-    }
     book->age += 1;
-    if (book_retire(book, old) < 0) {
+    if (book_retire(book, book->by_oid) < 0) {
         return -1;
-    }
-    if (oid != NULL) {
-        return PyDict_DelItem(book->by_oid, oid);
     }
     Py_CLEAR(book->by_oid);
     return 0;

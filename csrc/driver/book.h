@@ -28,8 +28,8 @@ const struct codec *book_find_borrow(struct codec_book *book, uint32_t oid, PyOb
 /* Adds a Codec under its own OID, in front of any other. -1 with an exception. */
 int book_put(struct codec_book *book, PyObject *codec);
 
-/* Takes out one type's codec, or all of them (`oid` NULL). -1 with an exception. */
-int book_drop(struct codec_book *book, PyObject *oid);
+/* Takes out all of them. -1 with an exception. */
+int book_drop_all(struct codec_book *book);
 
 /* Lets go of what was taken out; when no codec is at work. */
 void book_settle(struct codec_book *book);

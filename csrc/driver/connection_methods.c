@@ -394,7 +394,7 @@ PyObject *
 Connection_drop_codecs(struct connection *conn, PyObject *unused)
 {
     (void)unused;
-    if (book_drop(&conn->book, NULL) < 0) {
+    if (book_drop_all(&conn->book) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
