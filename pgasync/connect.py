@@ -2,31 +2,19 @@
 
 import asyncio
 import inspect
-import os
 import socket
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from types import TracebackType
 from typing import Any
 
-from . import _core, conninfo
+from . import conninfo
 from .connection import Connection
 from .conninfo import Config, Host
-from .errors import (
-    ConnectError,
-    ConnectionLost,
-    Error,
-    InterfaceError,
-    ProtocolViolation,
-)
-from .link import Address, Link, open_socket, open_unix
+from .errors import ConnectError, Error, InterfaceError
+from .link import Address, open_socket, open_unix
+from .session import open_session, timed_out
 from .timeouts import Expired, until
 
-_ALLOW = {
-    "none": _core.ALLOW_NONE,
-    "password": _core.ALLOW_PASSWORD,
-    "md5": _core.ALLOW_MD5,
-    "scram-sha-256": _core.ALLOW_SCRAM_SHA_256,
-}
 # Another host would say the same: wrong password or role, no such database.
 _FINAL_CLASSES = ("28", "3D")
 
@@ -147,23 +135,7 @@ async def _try_host(
     addresses = await _addresses(host, deadline, limit)
     password = await _password(config, host, deadline)
     sock, address = await _dial(addresses, deadline, limit)
-    link = Link(config, address, loop)
-    core = _core.attach(
-        sock.detach(),
-        loop,
-        link,
-        config.autocommit,
-        config.statement_cache_size,
-        config.max_cached_statement_lifetime,
-    )
-    try:
-        await _start(core, link, password, deadline)
-        link.started(core)
-    except BaseException:
-        core.terminate()
-        link.ended(core)
-        raise
-    return Connection(core, link)
+    return await open_session(config, sock, address, password, deadline)
 
 
 async def _addresses(
@@ -182,7 +154,7 @@ async def _addresses(
     try:
         found = await until(deadline, _awaited(lookup))
     except TimeoutError as error:
-        raise _timed_out(host, limit, "looking up its address") from error
+        raise timed_out(host, limit, "looking up its address") from error
     except (OSError, UnicodeError) as error:
         raise ConnectError(f"{host}: {_reason(error)}") from error
     return [Address(host, family, target) for family, _, _, _, target in found]
@@ -201,7 +173,7 @@ async def _password(config: Config, host: Host, deadline: float | None) -> bytes
             try:
                 asked = await until(deadline, _awaited(asked))
             except Expired as error:
-                raise _timed_out(
+                raise timed_out(
                     host, config.connect_timeout, "waiting for the password"
                 ) from error
         if not isinstance(asked, (str, bytes)):
@@ -238,7 +210,7 @@ async def _dial(
             if isinstance(error, OSError) and error.errno is not None:  # ETIMEDOUT
                 failure = _unreachable(address, error)
             else:
-                failure = _timed_out(address.host, limit, "connecting")
+                failure = timed_out(address.host, limit, "connecting")
             failure.__cause__ = error
         except OSError as error:
             failure = _unreachable(address, error)
@@ -260,35 +232,3 @@ def _unreachable(address: Address, error: OSError) -> ConnectError:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _timed_out(host: Host, limit: float | None, doing: str) -> ConnectError:
-    return ConnectError(f"{host}: timed out after {limit:g} s {doing}")
-
-
-async def _start(
-    core: _core.Connection, link: Link, password: bytes | None, deadline: float | None
-) -> None:
-    """Startup and authentication, ended by the deadline with the connection."""
-    config, host = link.config, link.address.host
-    allow = 0
-    for method in config.allowed_auth(link.address.local):
-        allow |= _ALLOW[method]
-    timer: asyncio.TimerHandle | None = None
-    if deadline is not None:
-        late = _timed_out(host, config.connect_timeout, "authenticating")
-        expire: Callable[..., object] = core.terminate
-        timer = link.loop.call_at(deadline, expire, late)
-    link.password = password
-    try:
-        await core.startup(config.startup_parameters(), password, allow, os.urandom(18))
-    except ProtocolViolation:
-        raise
-    except ConnectionLost as error:
-        refused = ConnectError(f"{host}: {error}")
-        refused.sqlstate = error.sqlstate
-        raise refused from error
-    finally:
-        link.password = None
-        if timer is not None:
-            timer.cancel()

@@ -688,7 +688,7 @@ class ConnectionInfo:
     @property
     def ssl(self) -> bool:
         """Whether the session is encrypted."""
-        return False
+        return self._link.transport.encrypted
 
     def __repr__(self) -> str:
         return (

@@ -19,6 +19,8 @@ from .options import KEYWORDS as _CODEC_KEYWORDS
 from .options import codec_options, session_zone
 
 if TYPE_CHECKING:
+    import ssl
+
     from .registry import Registry
 
 Password = str | bytes | Callable[[], str | bytes | Awaitable[str | bytes]]
@@ -113,6 +115,7 @@ class Host:
     host: str
     address: str
     port: int
+    password: str | None = field(default=None, repr=False)  # from the passfile
 
     @property
     def is_unix(self) -> bool:
@@ -143,7 +146,35 @@ class Config:
     connect_timeout: float | None = 60.0  # per host; None: no limit
     application_name: str | None = None
     options: str | None = None
+    target_session_attrs: str = "any"
+    load_balance_hosts: str = "disable"
+    keepalives: bool = True
+    keepalives_idle: int | None = None  # s; None: the driver's default
+    keepalives_interval: int | None = None  # s
+    keepalives_count: int | None = None
+    tcp_user_timeout: int | None = None  # ms
+    requirepeer: str | None = None
+    gssencmode: str = "disable"
     sslmode: str = "prefer"
+    sslnegotiation: str = "postgres"
+    sslcert: str | None = None
+    sslkey: str | None = None
+    sslpassword: str | None = field(default=None, repr=False)
+    sslcertmode: str = "allow"
+    sslrootcert: str | None = None
+    sslcrl: str | None = None
+    sslcrldir: str | None = None
+    sslsni: bool = True
+    sslkeylogfile: str | None = None
+    ssl_min_protocol_version: str | None = "TLSv1.2"
+    ssl_max_protocol_version: str | None = None
+    ssl_context: "ssl.SSLContext | None" = None
+    channel_binding: str = "prefer"
+    scram_client_key: bytes | None = field(default=None, repr=False)
+    scram_server_key: bytes | None = field(default=None, repr=False)
+    scram_max_iterations: int = 100_000
+    min_protocol_version: int = 0x30000
+    max_protocol_version: int = 0x30000
     server_settings: tuple[tuple[str, str], ...] = ()
     autocommit: bool = False
     row_factory: Any = True  # as the core takes it: True is Row

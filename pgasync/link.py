@@ -24,6 +24,7 @@ from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
 from .saslprep import saslprep
 from .timeouts import signalled, until
+from .transport import Transport
 from .typelink import TypeLink, zone_of
 
 if TYPE_CHECKING:
@@ -169,10 +170,15 @@ class Link:
     infer = staticmethod(infer)
 
     def __init__(
-        self, config: Config, address: Address, loop: asyncio.AbstractEventLoop
+        self,
+        config: Config,
+        address: Address,
+        loop: asyncio.AbstractEventLoop,
+        transport: Transport,
     ) -> None:
         self.config = config
         self.address = address
+        self.transport = transport
         self.loop = loop
         self.password: bytes | None = None  # until the startup is over
         self.wrapper: weakref.ref[Connection] | None = None

@@ -14,6 +14,7 @@ import pytest
 
 from pgasync import conninfo, link
 from pgasync.errors import ConnectionLost
+from pgasync.transport import Transport
 
 
 class Core:
@@ -71,7 +72,7 @@ def make(port: int, **keywords: Any) -> Any:
     config = conninfo.parse(None, {"host": "127.0.0.1", "port": port, **keywords}, {})
     (host,) = config.hosts
     address = link.Address(host, socket.AF_INET, ("127.0.0.1", port))
-    return link.Link(config, address, asyncio.get_running_loop())
+    return link.Link(config, address, asyncio.get_running_loop(), Transport())
 
 
 async def settled(condition: Any, limit: float = 2.0) -> None:
