@@ -1,0 +1,530 @@
+"""CancelledError at the k-th suspension of every public coroutine, k = 1 … the last:
+delivered, never swallowed; the connection is usable afterwards or closed, and neither a
+task nor a descriptor nor a backend is left.
+
+`Cut` drives the coroutine and has its task cancelled when it suspends the k-th time:
+in that moment ("at"), in the loop's next turn ("later"), at that suspension and at the
+one that comes next ("twice"), or twice in a row ("again").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import random
+import time
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+)
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import pgasync
+from conftest import open_sockets
+from pgasync import _core, errors
+
+LIMIT_S = 6.0  # cancel_timeout and a little
+STEPS_MAX = 80
+HOWS = ("at", "later", "twice", "again")
+
+numbers = itertools.count(random.getrandbits(40))
+
+
+class Cut:
+    """Awaits `work`, whose task is cancelled at its `step`-th suspension."""
+
+    def __init__(self, work: Awaitable[Any], step: int, how: str) -> None:
+        self.work = work
+        self.step = step
+        self.how = how
+        self.steps = 0
+        self.asked = False
+
+    def cancel(self, task: asyncio.Task[Any]) -> None:
+        self.asked = task.cancel() or self.asked
+
+    def suspended(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        self.steps += 1
+        second = self.how == "twice" and self.steps == self.step + 1
+        if self.steps == self.step and self.how == "later":
+            loop.call_soon(self.cancel, task)
+        elif self.steps == self.step or second:
+            self.cancel(task)
+            if self.how == "again":
+                loop.call_soon(self.cancel, task)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self.work.__await__()
+        try:
+            waits_for = next(steps)
+            while True:
+                self.suspended()
+                try:
+                    sent = yield waits_for
+                except BaseException as error:
+                    waits_for = steps.throw(error)
+                else:
+                    waits_for = steps.send(sent)
+        except StopIteration as end:
+            return end.value
+
+
+async def cut(work: Coroutine[Any, Any, Any], step: int, how: str) -> bool:
+    """Whether the work came to its end before the step. CancelledError must come of a
+    cancel that the task took."""
+    driver = Cut(work, step, how)
+
+    async def run() -> Any:
+        return await driver
+
+    task = asyncio.ensure_future(run())
+    started = time.monotonic()
+    await asyncio.wait({task}, timeout=2 * LIMIT_S)
+    assert task.done(), "hangs"
+    assert time.monotonic() - started < LIMIT_S
+    if driver.asked:
+        assert task.cancelled(), f"the cancel was swallowed: {task!r}"
+    else:
+        assert driver.steps < step or how == "later", "not cancelled at the step"
+        result = task.result()
+        if isinstance(result, pgasync.Connection):
+            await result.close()
+    return not driver.asked
+
+
+@pytest.fixture(scope="module")
+def cuts(summary: list[str]) -> Iterator[dict[str, int]]:
+    """How many suspensions each coroutine was cut at."""
+    counted: dict[str, int] = {}
+    yield counted
+    summary.append(
+        f"cancelled at every suspension: {sum(counted.values())} cuts in "
+        f"{len(counted)} coroutines"
+    )
+
+
+def fresh(sql: str) -> str:
+    """The statement as a text that no connection of this process has prepared yet."""
+    return f"{sql} /* {next(numbers)} */"
+
+
+class Room(NamedTuple):
+    """What a test has to itself: a table, an enum type, and names of its own."""
+
+    dsn: str
+    watcher: Any
+    name: str
+
+    async def open(self, **keywords: Any) -> Any:
+        keywords.setdefault("autocommit", True)
+        return await pgasync.connect(self.dsn, application_name=self.name, **keywords)
+
+    async def backends(self) -> int:
+        asked = "select count(*) from pg_stat_activity where application_name = $1"
+        return int(await self.watcher.fetchval(asked, [self.name]))
+
+    async def empty(self) -> None:
+        """No backend of ours is left."""
+        deadline = time.monotonic() + LIMIT_S
+        while await self.backends():
+            assert time.monotonic() < deadline, "a backend is left"
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def room(dsn: str, connect: Callable[..., Any]) -> AsyncIterator[Room]:
+    watcher = await connect(autocommit=True)
+    room = Room(dsn, watcher, f"suspend_{random.getrandbits(40):x}")
+    await watcher.execute(f"create table {room.name} (n int)")
+    await watcher.execute(f"create type {room.name}_mood as enum ('fine', 'so so')")
+    yield room
+    await watcher.execute("set client_min_messages = warning")
+    await watcher.execute(f"drop table {room.name}")
+    await watcher.execute(f"drop type {room.name}_mood cascade")
+
+
+async def usable(conn: Any) -> None:
+    """The connection serves another statement, or says that it is closed, in time."""
+    token = next(numbers)
+    started = time.monotonic()
+    try:
+        await asyncio.wait_for(conn.rollback(), LIMIT_S)
+        value = await asyncio.wait_for(
+            conn.fetchval("select $1::int8", [token]), LIMIT_S
+        )
+    except (pgasync.InterfaceError, pgasync.OperationalError):
+        assert conn.closed
+    else:
+        assert value == token
+        await conn.rollback()
+        assert conn.info.transaction_status == "I"
+    assert time.monotonic() - started < LIMIT_S
+
+
+async def nothing_left(room: Room, tasks: set[Any], sockets: set[str]) -> None:
+    await room.empty()
+    deadline = time.monotonic() + LIMIT_S
+    while (left := asyncio.all_tasks() - tasks) or open_sockets() - sockets:
+        assert time.monotonic() < deadline, f"left: {left}, {open_sockets() - sockets}"
+        await asyncio.sleep(0.005)
+
+
+# --- on an open connection ---------------------------------------------------
+
+Work = Callable[[Room, Any], Coroutine[Any, Any, Any]]
+
+
+async def lookup(room: Room, conn: Any) -> Any:
+    """A type that the connection's catalog does not know: asked for in between."""
+    await room.watcher.execute(f"create type {room.name}_{next(numbers)} as (n int)")
+    kind = f"{room.name}_{next(numbers)}"
+    await room.watcher.execute(f"create type {kind} as (n int, t text)")
+    return await conn.fetchval(fresh(f"select row(1, 'x')::{kind}"))
+
+
+async def lookup_in_a_value(room: Room, conn: Any) -> Any:
+    """The same for a type that only a value names."""
+    kind = f"{room.name}_{next(numbers)}"
+    await room.watcher.execute(f"create type {kind} as enum ('a')")
+    return await conn.fetchval(fresh(f"select row(1, 'a'::{kind})"))
+
+
+async def inferred(room: Room, conn: Any) -> Any:
+    """A parameter whose type only its value tells: parsed twice."""
+    return await conn.fetchval(fresh("select pg_typeof($1)::text"), [7])
+
+
+async def executemany(room: Room, conn: Any) -> None:
+    sets = [[n] for n in range(200)]
+    await conn.executemany(fresh(f"insert into {room.name} values ($1)"), sets)
+
+
+async def script(room: Room, conn: Any) -> None:
+    insert = f"insert into {room.name} values"
+    await conn.execute(f"{insert} (1); {insert} (2); select {next(numbers)}")
+
+
+async def prepared(room: Room, conn: Any) -> None:
+    statement = await conn.prepare(fresh("select $1::int"))
+    await statement.fetch([1])
+    await statement.fetchrow([2])
+    await statement.fetchval([3])
+
+
+async def transaction(room: Room, conn: Any) -> None:
+    async with conn.transaction():
+        await conn.execute(f"insert into {room.name} values (1)")
+
+
+async def savepoints(room: Room, conn: Any) -> None:
+    async with conn.transaction():
+        await conn.execute(f"insert into {room.name} values (1)")
+        async with conn.transaction():
+            await conn.execute(f"insert into {room.name} values (2)")
+        try:
+            async with conn.transaction():
+                await conn.execute("select 1/0")
+        except pgasync.DataError:
+            pass
+        async with conn.transaction():
+            pass
+
+
+async def transaction_by_hand(room: Room, conn: Any) -> None:
+    outer, inner = conn.transaction(isolation="serializable"), conn.transaction()
+    await outer.start()
+    try:
+        await inner.start()
+        await conn.execute(f"insert into {room.name} values (1)")
+        await inner.rollback()
+        await outer.commit()
+    except asyncio.CancelledError:
+        conn._transactions.clear()
+        raise
+
+
+async def commits(room: Room, conn: Any) -> None:
+    conn.autocommit = False
+    await conn.execute(f"insert into {room.name} values (1)")
+    await conn.commit()
+    await conn.execute(f"insert into {room.name} values (2)")
+    await conn.rollback()
+
+
+async def portals(room: Room, conn: Any) -> None:
+    core = conn._core
+    core.begin("BEGIN")
+    sql = fresh("select n from generate_series(1, 100) n")
+    opened = await core.open_portal("p", sql, None, 10, False)
+    assert len(opened.rows) == 10 and opened.suspended
+    more = await core.fetch_portal("p", opened.statement, 20, False)
+    assert len(more.rows) == 20
+    await core.close_portal("p")
+    await conn.commit()
+
+
+async def close_idle(room: Room, conn: Any) -> None:
+    await conn.close()
+
+
+async def close_busy(room: Room, conn: Any) -> None:
+    """With a statement that has to be stopped first."""
+    sleeping = asyncio.ensure_future(conn.execute("select pg_sleep(30)"))
+    sleeping.add_done_callback(lambda task: task.cancelled() or task.exception())
+    try:
+        await asyncio.sleep(0.01)
+        await conn.close()
+    finally:
+        sleeping.cancel()
+    await asyncio.wait({sleeping})
+
+
+async def registering(room: Room, conn: Any) -> None:
+    await conn.set_type_codec(f"{room.name}_mood", encoder=str, decoder=str)
+    await conn.fetchval(fresh(f"select 'fine'::{room.name}_mood"))
+
+
+async def timeouts(room: Room, conn: Any) -> None:
+    await conn.fetchval(fresh("select 1"), timeout=5)
+    with contextlib.suppress(pgasync.QueryTimeout):
+        await conn.execute("select pg_sleep(30)", timeout=0.005)
+    await conn.fetchval("select 2", timeout=5)
+
+
+async def pipeline(room: Room, conn: Any) -> None:
+    texts = [fresh("select 1"), "select 2", "select 3 from pg_sleep(0.005)"]
+    assert await asyncio.gather(*map(conn.fetchval, texts)) == [1, 2, 3]
+
+
+async def cursors(room: Room, conn: Any) -> None:
+    async with conn.cursor() as cursor:
+        await cursor.execute(fresh("select n from generate_series(1, 3) n"))
+        await cursor.fetchone()
+        await cursor.executemany(f"insert into {room.name} values ($1)", [[1], [2]])
+
+
+async def block(room: Room, conn: Any) -> None:
+    conn.autocommit = False
+    async with conn:
+        await conn.execute(f"insert into {room.name} values (1)")
+
+
+async def failed_block(room: Room, conn: Any) -> None:
+    conn.autocommit = False
+    try:
+        async with conn:
+            await conn.execute("select 1/0")
+    except pgasync.DataError:
+        pass
+
+
+WORKS: dict[str, Work] = {
+    "execute": lambda room, conn: conn.execute(fresh("select $1::int"), [1]),
+    "fetch": lambda room, conn: conn.fetch(fresh("select 1")),
+    "fetchrow": lambda room, conn: conn.fetchrow(fresh("select 1, 2")),
+    "fetchval": lambda room, conn: conn.fetchval("select 1 from pg_sleep(0.002)"),
+    "write": lambda room, conn: conn.execute(f"insert into {room.name} values (0)"),
+    "prepare": lambda room, conn: conn.prepare(fresh("select 1")),
+    "lookup": lookup,
+    "lookup in a value": lookup_in_a_value,
+    "inferred": inferred,
+    "executemany": executemany,
+    "script": script,
+    "prepared": prepared,
+    "transaction": transaction,
+    "savepoints": savepoints,
+    "transaction by hand": transaction_by_hand,
+    "commits": commits,
+    "portals": portals,
+    "close": close_idle,
+    "close busy": close_busy,
+    "registering": registering,
+    "timeouts": timeouts,
+    "pipeline": pipeline,
+    "cursors": cursors,
+    "block": block,
+    "failed block": failed_block,
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("name", WORKS)
+async def test_connection(
+    room: Room, cuts: dict[str, int], name: str, how: str
+) -> None:
+    tasks, sockets = asyncio.all_tasks(), open_sockets()
+    for step in range(1, STEPS_MAX):
+        conn = await room.open()
+        over = await cut(WORKS[name](room, conn), step, how)
+        await usable(conn)
+        await conn.close()
+        await nothing_left(room, tasks, sockets)
+        if over:
+            break
+    assert over, f"{name} suspends more than {STEPS_MAX} times"
+    assert step > 1 or name == "close", "it never suspends"
+    cuts[f"{name} {how}"] = step - 1
+
+
+# --- connecting --------------------------------------------------------------
+
+
+async def slow_password() -> str:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.001)
+    return "scram secret"
+
+
+def scram_dsn(server: Any, host: str = "localhost") -> str:
+    return f"postgresql://scram_user@{host}:{server.port}/postgres"
+
+
+CONNECTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "unix": lambda server: {"dsn": server.dsn},
+    # A name to look up, a callable to await, SCRAM with a key to derive.
+    "scram": lambda server: {"dsn": scram_dsn(server), "password": slow_password},
+    "two hosts": lambda server: {
+        "dsn": f"postgresql://scram_user@127.0.0.1:1,localhost:{server.port}/postgres",
+        "password": slow_password,
+    },
+    "refused": lambda server: {"dsn": scram_dsn(server), "password": "wrong"},
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("name", CONNECTS)
+async def test_connect(
+    hba_server: Any, cuts: dict[str, int], name: str, how: str
+) -> None:
+    async with pgasync.connect(hba_server.dsn, autocommit=True) as watcher:
+        own = f"connect_{random.getrandbits(40):x}"
+        room = Room(hba_server.dsn, watcher, own)
+        tasks, sockets = asyncio.all_tasks(), open_sockets()
+        for step in range(1, STEPS_MAX):
+            keywords = CONNECTS[name](hba_server)
+            connecting = pgasync.connect(**keywords, application_name=own)
+            try:
+                over = await cut(connecting, step, how)
+            except errors.InvalidPassword:
+                over = True
+            await nothing_left(room, tasks, sockets)
+            if over:
+                break
+        assert over and step > 1
+        cuts[f"connect {name} {how}"] = step - 1
+
+
+@pytest.mark.parametrize("how", HOWS)
+async def test_connect_block(room: Room, how: str) -> None:
+    """`async with connect(…)`, which commits and closes."""
+
+    async def work() -> None:
+        async with pgasync.connect(room.dsn, application_name=room.name) as conn:
+            await conn.execute(f"insert into {room.name} values (1)")
+
+    tasks, sockets = asyncio.all_tasks(), open_sockets()
+    for step in range(1, STEPS_MAX):
+        over = await cut(work(), step, how)
+        await nothing_left(room, tasks, sockets)
+        if over:
+            break
+    assert over and step > 2
+
+
+# --- through SQLAlchemy ------------------------------------------------------
+
+
+async def engine_transaction(engine: Any, table: str) -> None:
+    async with engine.begin() as conn:
+        await conn.execute(text(f"insert into {table} values (:n)"), {"n": 1})
+        async with conn.begin_nested():
+            await conn.execute(text(fresh("select 1").replace(":", "\\:")))
+
+
+async def engine_connection(engine: Any, table: str) -> None:
+    async with engine.connect() as conn:
+        await conn.execute(text(f"insert into {table} values (1)"))
+        await conn.commit()
+        await conn.execute(text("select 1"))
+        await conn.rollback()
+
+
+async def engine_stream(engine: Any, table: str) -> None:
+    async with engine.connect() as conn:
+        sql = "select n from generate_series(1, 700) n"
+        async with conn.stream(text(sql)) as rows:
+            assert len([row async for row in rows]) == 700
+
+
+async def engine_two(engine: Any, table: str) -> None:
+    async with engine.connect() as one, engine.connect() as two:
+        await one.execute(text("select 1"))
+        await two.execute(text("select 2"))
+
+
+ENGINES: dict[str, Callable[[Any, str], Coroutine[Any, Any, None]]] = {
+    "transaction": engine_transaction,
+    "connection": engine_connection,
+    "stream": engine_stream,
+    "two connections": engine_two,
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("name", ENGINES)
+async def test_engine(room: Room, cuts: dict[str, int], name: str, how: str) -> None:
+    """The pool keeps its accounts, and whatever it hands out later works."""
+    tasks, sockets = asyncio.all_tasks(), open_sockets()
+    address = room.dsn.replace("postgresql://", "postgresql+pgasync://", 1)
+    for step in range(1, STEPS_MAX):
+        engine = create_async_engine(
+            address, connect_args={"application_name": room.name}, pool_size=2
+        )
+        over = await cut(ENGINES[name](engine, room.name), step, how)
+        deadline = time.monotonic() + LIMIT_S
+        while engine.pool.checkedout():
+            assert time.monotonic() < deadline, engine.pool.status()
+            await asyncio.sleep(0.005)
+        for token in range(3):
+            async with engine.connect() as conn:
+                sql = text("select cast(:n as int)")
+                assert await conn.scalar(sql, {"n": token}) == token
+        await cut(engine.dispose(), 1 if over else step, how)
+        await engine.dispose()
+        await nothing_left(room, tasks, sockets)
+        if over:
+            break
+    assert over and step > 2
+    cuts[f"engine {name} {how}"] = step - 1
+
+
+async def test_nothing_is_kept(room: Room) -> None:
+    """Many cuts leave no object of the core behind."""
+    live = 0
+    for step in range(1, 80):
+        conn = await room.open()
+        await cut(savepoints(room, conn), step % 8 + 1, HOWS[step % len(HOWS)])
+        await usable(conn)
+        await conn.close()
+        del conn
+        if step == 40:
+            await asyncio.sleep(0.05)
+            gc.collect()
+            live = _core.live_objects()
+    await room.empty()
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert _core.live_objects() <= live + 2
