@@ -22,6 +22,7 @@ from .errors import (
     ProgrammingError,
     ProtocolViolation,
     QueryTimeout,
+    TLSError,
     TransactionRolledBack,
     Warning,  # noqa: A004
 )
@@ -121,6 +122,7 @@ __all__ = [
     "ProtocolViolation",
     "QueryTimeout",
     "Row",
+    "TLSError",
     "Time",
     "TimeFromTicks",
     "Timestamp",

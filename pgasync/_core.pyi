@@ -224,10 +224,72 @@ def attach(
     autocommit: bool,
     statement_cache_size: int,
     max_cached_statement_lifetime: float,
+    transport: Tls | TlsBridge | None,
     /,
 ) -> Connection:
     """Takes over a connected socket's descriptor (owned from here on, closed even
     when this raises) and registers the reader with the loop."""
+
+class TlsBridge(Protocol):
+    """TLS done in Python, for a connection: the core reads and writes the socket."""
+
+    def receive(self, data: bytes, /) -> bytes | None:
+        """What `data` from the peer says; None: the peer has said good-bye."""
+    def send(self, data: bytes, /) -> bytes:
+        """`data` as the peer is to get it."""
+
+@final
+class TlsContext:
+    """Certificates, keys and what is demanded of the server."""
+
+    def wrap(self, fd: int, server_name: str | None, /) -> Tls:
+        """A client's stream over a connected, non-blocking socket, which stays the
+        caller's. `server_name` is sent to the server (SNI)."""
+
+@final
+class Tls:
+    """A TLS stream before a connection takes it over; after that every use is a
+    ValueError. OSError when it fails."""
+
+    def handshake(self) -> int:
+        """One step: 0 done, 1 wait until readable, 2 until writable. Other threads
+        run meanwhile."""
+    def send(self, data: bytes, /) -> int:
+        """How many bytes went out; 0: wait until writable, then the same again."""
+    def recv(self) -> bytes | None:
+        """Some bytes, b"" at the end, None: wait until readable."""
+    def is_host(self, host: str, /) -> bool:
+        """Whether the server's certificate was made out to that name or address."""
+    @property
+    def peer_name(self) -> str: ...  # in the server's certificate, "" for none
+    @property
+    def cert_requested(self) -> bool: ...  # the server asked for ours
+    @property
+    def binding(self) -> bytes | None: ...  # tls-server-end-point (RFC 5929)
+    @property
+    def version(self) -> str: ...
+    @property
+    def cipher(self) -> str: ...
+    @property
+    def alpn(self) -> str: ...  # "" for none
+
+def tls_context(
+    *,
+    root: str | None = None,
+    root_system: bool = False,
+    crl: str | None = None,
+    crl_dir: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+    password: str | None = None,
+    min_version: str | None = None,
+    max_version: str | None = None,
+) -> TlsContext:
+    """Reads the files, while other threads run. The server is verified when there is
+    a root. Raises ValueError, with OpenSSL's reason and the file's name."""
+
+def tls_binding(certificate: bytes, /) -> bytes | None:
+    """tls-server-end-point of a certificate in DER; None: it has none."""
 
 def cancel_request(pid: int, key: bytes, /) -> bytes:
     """The 16 (or more) bytes of a CancelRequest."""

@@ -22,6 +22,7 @@ __all__ = [
     "ProgrammingError",
     "ProtocolViolation",
     "QueryTimeout",
+    "TLSError",
     "TransactionRolledBack",
     "Warning",
 ]
@@ -129,6 +130,10 @@ class ConnectError(OperationalError):
     """No connection came about: nothing was run."""
 
     outcome = "not_sent"
+
+
+class TLSError(ConnectError):
+    """The TLS handshake failed, or the server is not who it should be."""
 
 
 class ConnectionLost(OperationalError):

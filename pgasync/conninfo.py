@@ -555,8 +555,6 @@ def _sslmode(given: Mapping[str, Any]) -> str:
     mode = mode or "prefer"
     if mode not in SSL_MODES:
         raise InterfaceError(f"sslmode {mode!r} is not one of {', '.join(SSL_MODES)}")
-    if mode in ("require", "verify-ca", "verify-full"):
-        raise NotSupportedError(f"sslmode={mode}: TLS is not in this version")
     return mode
 
 

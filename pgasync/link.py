@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import _core, sql
+from . import _core, sql, tls
 from .conninfo import Config, Host, is_loopback
 from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
@@ -305,21 +305,23 @@ class Link:
             await until(deadline, self._deliver(request))
         except TimeoutError:
             log.warning("%s does not end the connection of a CancelRequest", where)
-        except OSError as error:
+        except (OSError, ConnectError) as error:
             log.warning("no CancelRequest reached %s: %s", where, error)
         else:
             return True
         return False
 
     async def _deliver(self, request: bytes) -> None:
+        """Encrypted where the session is, and to a server that proves as much."""
+        config, host = self.config, self.address.host
+        transport = Transport()
         sock = await open_socket(self.address)
         try:
-            await self.loop.sock_sendall(sock, request)
-            try:
-                while await self.loop.sock_recv(sock, 256):
-                    pass
-            except ConnectionResetError:
-                pass  # as good as an end of file
+            if self.transport.encrypted:
+                if not await tls.ask(config, host, sock):
+                    raise ConnectError(f"{host}: no TLS for a CancelRequest")
+                transport = await tls.secure(config, host, sock)
+            await transport.exchange(sock, request)
         finally:
             sock.close()
 

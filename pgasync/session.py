@@ -1,15 +1,17 @@
-"""One session on one address: attaching the core, startup and authentication."""
+"""One session on one address: encryption, attaching the core, startup and
+authentication."""
 
 import asyncio
 import os
 import socket
 from collections.abc import Callable
 
-from . import _core
+from . import _core, tls
 from .connection import Connection
 from .conninfo import Config, Host
-from .errors import ConnectError, ConnectionLost, ProtocolViolation
-from .link import Address, Link
+from .errors import ConnectError, ConnectionLost, Error, ProtocolViolation, TLSError
+from .link import Address, Link, open_socket
+from .timeouts import Expired, until
 from .transport import Transport
 
 _ALLOW = {
@@ -18,11 +20,22 @@ _ALLOW = {
     "md5": _core.ALLOW_MD5,
     "scram-sha-256": _core.ALLOW_SCRAM_SHA_256,
 }
+# cannot_connect_now, and a wrong password, which need not travel unencrypted too.
+_NO_OTHER_WAY = ("57P03", "28P01")
 
 
 def timed_out(host: Host, limit: float | None, doing: str) -> ConnectError:
     """The error of a host that did not answer in time."""
     return ConnectError(f"{host}: timed out after {limit:g} s {doing}")
+
+
+def ways(config: Config, address: Address) -> list[bool]:
+    """With TLS or without, in the order in which libpq tries them for the sslmode."""
+    if address.host.is_unix or config.sslmode == "disable":
+        return [False]
+    if config.sslmode == "allow":
+        return [False, True]
+    return [True, False] if config.sslmode == "prefer" else [True]
 
 
 async def open_session(
@@ -34,11 +47,97 @@ async def open_session(
 ) -> Connection:
     """A session over `sock`, which it takes over and which is connected to `address`.
 
-    `deadline` is a time of the loop's clock. Raises ConnectError, ProtocolViolation
-    or the class of the SQLSTATE with which the server refused.
+    `deadline` is a time of the loop's clock. Raises ConnectError, TLSError,
+    ProtocolViolation or the class of the SQLSTATE with which the server refused.
     """
+    left = ways(config, address)
+    refused: Error | None = None
+    while True:
+        encrypt = left.pop(0)
+        transport = await _transport(config, sock, address, encrypt, left, deadline)
+        try:
+            if isinstance(transport, TLSError):
+                raise transport
+            return await _session(config, sock, address, transport, password, deadline)
+        except Error as error:
+            sock.close()
+            if refused is not None and error.__cause__ is None:
+                error.__cause__ = refused
+            if not left or not _other_way_may_help(error):
+                raise
+            refused = error
+        sock = await _dial_again(config, address, deadline)
+
+
+def _other_way_may_help(error: Error) -> bool:
+    if isinstance(error, TLSError):
+        return True
+    return error.sqlstate is not None and error.sqlstate not in _NO_OTHER_WAY
+
+
+async def _dial_again(
+    config: Config, address: Address, deadline: float | None
+) -> socket.socket:
+    try:
+        return await until(deadline, open_socket(address), socket.socket.close)
+    except TimeoutError as error:
+        limit = config.connect_timeout
+        raise timed_out(address.host, limit, "connecting once more") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConnectError(f"{address.host}: {reason}") from error
+
+
+async def _transport(
+    config: Config,
+    sock: socket.socket,
+    address: Address,
+    encrypt: bool,
+    left: list[bool],
+    deadline: float | None,
+) -> Transport | TLSError:
+    """How the session is to travel over `sock`, which is closed when this raises. A
+    server without TLS leaves one way only, if any, and that needs no new socket."""
+    if not encrypt:
+        return Transport()
+    host = address.host
+    try:
+        return await until(deadline, _encrypted(config, host, sock, left))
+    except TLSError as error:
+        return error
+    except Expired as error:
+        sock.close()
+        limit = config.connect_timeout
+        raise timed_out(host, limit, "agreeing on TLS") from error
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _encrypted(
+    config: Config, host: Host, sock: socket.socket, left: list[bool]
+) -> Transport:
+    if await tls.ask(config, host, sock):
+        return await tls.secure(config, host, sock)
+    if False in left:
+        left.clear()
+        return Transport()
+    raise ConnectError(
+        f"{host}: the server does not support TLS (sslmode={config.sslmode})"
+    )
+
+
+async def _session(
+    config: Config,
+    sock: socket.socket,
+    address: Address,
+    transport: Transport,
+    password: bytes | None,
+    deadline: float | None,
+) -> Connection:
+    _check_certificate(config, address.host, transport)
     loop = asyncio.get_running_loop()
-    link = Link(config, address, loop, Transport())
+    link = Link(config, address, loop, transport)
     core = _core.attach(
         sock.detach(),
         loop,
@@ -46,6 +145,7 @@ async def open_session(
         config.autocommit,
         config.statement_cache_size,
         config.max_cached_statement_lifetime,
+        transport.stream,
     )
     try:
         await _start(core, link, password, deadline)
@@ -57,13 +157,20 @@ async def open_session(
     return Connection(core, link)
 
 
+def _check_certificate(config: Config, host: Host, transport: Transport) -> None:
+    if config.sslcertmode == "require" and not transport.cert_requested:
+        raise ConnectError(
+            f"{host}: the server did not ask for a certificate (sslcertmode=require)"
+        )
+
+
 async def _start(
     core: _core.Connection, link: Link, password: bytes | None, deadline: float | None
 ) -> None:
     """Startup and authentication, ended by the deadline with the connection."""
     config, host = link.config, link.address.host
     allow = 0
-    for method in config.allowed_auth(link.address.local):
+    for method in config.allowed_auth(link.address.local or link.transport.encrypted):
         allow |= _ALLOW[method]
     timer: asyncio.TimerHandle | None = None
     if deadline is not None:

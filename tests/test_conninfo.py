@@ -180,11 +180,6 @@ def test_unknown_keyword(keyword: str, hint: str) -> None:
     [
         {"passfile": "x"},
         {"target_session_attrs": "any"},
-        {"sslmode": "require"},
-        {"sslmode": "verify-full"},
-        {"ssl": True},
-        {"ssl": "verify-ca"},
-        {"ssl": object()},
         {"client_encoding": "LATIN1"},
         {"require_auth": "gss"},
     ],
@@ -192,13 +187,6 @@ def test_unknown_keyword(keyword: str, hint: str) -> None:
 def test_not_supported_yet(keywords: dict[str, Any]) -> None:
     with pytest.raises(NotSupportedError):
         config(**keywords)
-
-
-def test_tls_message() -> None:
-    with pytest.raises(NotSupportedError, match="TLS is not in this version"):
-        config("postgresql://h/d?sslmode=require")
-    with pytest.raises(NotSupportedError, match="TLS"):
-        parse(None, {}, {"PGSSLMODE": "require"})
 
 
 @pytest.mark.parametrize(

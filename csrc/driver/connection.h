@@ -42,6 +42,7 @@ struct connection {
     int lost_errno;
     char lost_message[WIRE_ERROR_TEXT_MAX];
     struct net_stream stream; /* fd -1 once closed */
+    PyObject *tls_bridge;     /* what does TLS in Python for `stream`, or NULL */
     struct wire_session session;
     struct wire_buffer in;
     struct wire_buffer out;

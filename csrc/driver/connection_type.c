@@ -1,6 +1,7 @@
 /* The connection's Python type: birth, death, attributes, the table of methods. */
 #include "connection.h"
 #include "errors.h"
+#include "tls.h"
 
 #include <unistd.h>
 
@@ -27,6 +28,23 @@ conn_init(struct connection *conn, PyObject *autocommit, PyObject *cache_size, P
         return -1;
     }
     return stmtcache_init(&conn->cache, (size_t)size, seconds);
+}
+
+/* TLS, whose handshake is over, in place of the plain stream. */
+static int
+conn_take_transport(struct connection *conn, PyObject *transport)
+{
+    if (transport == Py_None) {
+        return 0;
+    }
+    if (Py_IS_TYPE(transport, conn->st->tls_type)) {
+        int fd = conn->stream.fd;
+        int status = tls_take_stream(transport, &conn->stream);
+        conn->stream.fd = fd;
+        return status;
+    }
+    conn->tls_bridge = Py_NewRef(transport);
+    return tls_bridge_init(&conn->stream, transport);
 }
 
 static struct connection *
@@ -67,17 +85,18 @@ PyObject *
 core_attach(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     struct core_state *st = PyModule_GetState(module);
-    int fd = nargs == 6 ? (int)PyLong_AsLong(args[0]) : -1;
+    int fd = nargs == 7 ? (int)PyLong_AsLong(args[0]) : -1;
     if (fd < 0) {
-        return PyErr_Occurred() ? NULL
-                                : errors_set(PyExc_TypeError, "attach(fd, loop, link, autocommit, "
-                                                              "statement_cache_size, lifetime)");
+        return PyErr_Occurred()
+                   ? NULL
+                   : errors_set(PyExc_TypeError, "attach(fd, loop, link, autocommit, "
+                                                 "statement_cache_size, lifetime, transport)");
     }
     struct connection *conn = conn_new(st, fd, args[1], args[2]);
     if (conn == NULL) {
         return NULL;
     }
-    if (conn_init(conn, args[3], args[4], args[5]) < 0
+    if (conn_init(conn, args[3], args[4], args[5]) < 0 || conn_take_transport(conn, args[6]) < 0
         || conn_watch(conn, st->name_add_reader, st->name__on_readable) < 0) {
         conn->closed = true;
         conn_detach(conn);
@@ -103,6 +122,7 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->loop);
     Py_VISIT(conn->link);
     Py_VISIT(conn->parameters);
+    Py_VISIT(conn->tls_bridge);
     Py_VISIT(conn->lost_error);
     Py_VISIT(conn->fatal_fields);
     Py_VISIT(conn->cache.by_sql);
@@ -140,6 +160,10 @@ conn_release(struct connection *conn)
         Py_DECREF(waiter); /* what was the queue's */
     }
     Py_XDECREF((PyObject *)waiter);
+    if (conn->stream.ops != NULL) {
+        conn->stream.ops->clear(&conn->stream);
+    }
+    Py_CLEAR(conn->tls_bridge);
     codec_options_clear(&conn->options);
     book_clear(&conn->book);
     Py_CLEAR(conn->lost_error);

@@ -1,5 +1,6 @@
 /* The module: its state, its functions, its slots. */
 #include "module.h"
+#include "tls.h"
 
 #include "connection.h"
 #include "errors.h"
@@ -211,6 +212,9 @@ static PyMethodDef core_methods[] = {
     {"attach", (PyCFunction)(void (*)(void))core_attach, METH_FASTCALL,
      "Takes over a connected socket."},
     {"cancel_request", core_cancel_request, METH_VARARGS, "The bytes of a CancelRequest."},
+    {"tls_context", (PyCFunction)(void (*)(void))core_tls_context, METH_VARARGS | METH_KEYWORDS,
+     "What is trusted and shown; reads files."},
+    {"tls_binding", core_tls_binding, METH_O, "tls-server-end-point of a certificate."},
     {"after_fork", core_after_fork, METH_NOARGS, "To be called in a forked child."},
     {"live_objects", core_live_objects, METH_NOARGS, "How many objects of the core are alive."},
     {"row_type", core_row_type, METH_O, "The Row subclass for a tuple of column names."},
@@ -324,7 +328,8 @@ core_exec(PyObject *module)
     if (core_intern_names(st) < 0 || core_import(st) < 0
         || codec_types_init(&st->types, st->data_error) < 0 || rows_type_init(st, module) < 0
         || stmt_type_init(st, module) < 0 || op_type_init(st, module) < 0
-        || conn_type_init(st, module) < 0 || core_add_constants(module) < 0) {
+        || conn_type_init(st, module) < 0 || tls_types_init(st, module) < 0
+        || core_add_constants(module) < 0) {
         return -1;
     }
     st->multiple_statements = PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
@@ -340,6 +345,8 @@ core_exec(PyObject *module)
     X(operation_type)                                                                              \
     X(statement_type)                                                                              \
     X(row_type)                                                                                    \
+    X(tls_context_type)                                                                            \
+    X(tls_type)                                                                                    \
     X(interface_error)                                                                             \
     X(data_error)                                                                                  \
     X(programming_error)                                                                           \

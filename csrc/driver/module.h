@@ -43,6 +43,8 @@ struct core_state {
     PyTypeObject *operation_type;
     PyTypeObject *statement_type;
     PyTypeObject *row_type;
+    PyTypeObject *tls_context_type;
+    PyTypeObject *tls_type;
     /* pgasync.errors */
     PyObject *interface_error;
     PyObject *data_error;

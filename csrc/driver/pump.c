@@ -680,7 +680,7 @@ conn_pump(struct connection *conn)
         if (status == NET_OK) {
             wire_buffer_commit(&conn->in, got);
             conn_handle_input(conn);
-            if (got < room && conn->in_flight == 0) {
+            if (got < room && conn->in_flight == 0 && !net_pending(&conn->stream)) {
                 return; /* nobody waits for more */
             }
             if (got >= budget) {
@@ -696,7 +696,10 @@ conn_pump(struct connection *conn)
             conn_fail(conn, WIRE_OK, "the server closed the connection", conn->write_error);
         }
         else if (status == NET_ERROR) {
-            conn_fail(conn, WIRE_OK, "the connection to the server broke", conn->stream.error);
+            conn_fail(conn, WIRE_OK,
+                      conn->stream.error != 0 ? "the connection to the server broke"
+                                              : conn->stream.reason,
+                      conn->stream.error);
         }
         else if (conn->write_error != 0) {
             conn_fail(conn, WIRE_OK, "the connection to the server broke", conn->write_error);

@@ -720,7 +720,7 @@ conn_flush(struct connection *conn)
         else {
             /* The server's last words may still be waiting to be read: the
              * reader, not the writer, says that it is over. */
-            conn->write_error = conn->stream.error;
+            conn->write_error = conn->stream.error != 0 ? conn->stream.error : EPROTO;
             conn_pump_soon(conn);
         }
     }

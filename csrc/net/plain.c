@@ -8,8 +8,8 @@
 #define MSG_NOSIGNAL 0 /* macOS: SO_NOSIGPIPE is set instead */
 #endif
 
-static enum net_status
-plain_read(struct net_stream *stream, uint8_t *bytes, size_t cap, size_t *n)
+enum net_status
+net_plain_read(struct net_stream *stream, uint8_t *bytes, size_t cap, size_t *n)
 {
     ssize_t got;
     do {
@@ -29,8 +29,8 @@ plain_read(struct net_stream *stream, uint8_t *bytes, size_t cap, size_t *n)
     return NET_ERROR;
 }
 
-static enum net_status
-plain_write(struct net_stream *stream, const uint8_t *bytes, size_t len, size_t *n)
+enum net_status
+net_plain_write(struct net_stream *stream, const uint8_t *bytes, size_t len, size_t *n)
 {
     ssize_t sent;
     do {
@@ -47,13 +47,21 @@ plain_write(struct net_stream *stream, const uint8_t *bytes, size_t len, size_t 
     return NET_ERROR;
 }
 
+static bool
+plain_pending(const struct net_stream *stream)
+{
+    (void)stream;
+    return false;
+}
+
 static void
 plain_clear(struct net_stream *stream)
 {
     (void)stream;
 }
 
-static const struct net_ops plain_ops = {plain_read, plain_write, plain_clear};
+static const struct net_ops plain_ops = {net_plain_read, net_plain_write, plain_pending,
+                                         plain_clear};
 
 int
 net_plain_init(struct net_stream *stream, int fd)
@@ -71,5 +79,7 @@ net_plain_init(struct net_stream *stream, int fd)
     stream->ops = &plain_ops;
     stream->fd = fd;
     stream->error = 0;
+    stream->state = NULL;
+    stream->reason[0] = '\0';
     return 0;
 }

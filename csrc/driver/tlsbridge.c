@@ -1,0 +1,154 @@
+/* An object of Python that does TLS, behind net_stream: slower than our own, for those
+ * who bring an ssl.SSLContext. The socket is read and written here. */
+#include "errors.h"
+#include "tls.h"
+
+#define BRIDGE_CHUNK 65536
+
+struct bridge {
+    PyObject *object; /* borrowed from the connection */
+    PyObject *plain;  /* bytes decrypted and not yet read, from `plain_start` on; or NULL */
+    Py_ssize_t plain_start;
+    PyObject *cipher; /* bytes not yet sent, from `cipher_start` on; or NULL */
+    Py_ssize_t cipher_start;
+    size_t accepted; /* plain bytes that `cipher` stands for */
+};
+
+/* The exception that the object has raised, as the stream's reason. */
+static enum net_status
+bridge_fail(struct net_stream *stream)
+{
+    PyObject *error = errors_take();
+    PyObject *text = error == NULL ? NULL : PyObject_Str(error);
+    const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+    stream->error = 0;
+    snprintf(stream->reason, sizeof(stream->reason), "%s", utf8 == NULL ? "TLS failed" : utf8);
+    Py_XDECREF(text);
+    Py_XDECREF(error);
+    PyErr_Clear();
+    return NET_ERROR;
+}
+
+/* object.<method>(bytes), which gives bytes, or None. NULL with an exception. */
+static PyObject *
+bridge_call(const struct bridge *bridge, const char *method, const uint8_t *bytes, size_t len)
+{
+    PyObject *result =
+        PyObject_CallMethod(bridge->object, method, "y#", (const char *)bytes, (Py_ssize_t)len);
+    if (result != NULL && result != Py_None && !PyBytes_Check(result)) {
+        Py_DECREF(result);
+        return errors_set(PyExc_TypeError, "%s() must return bytes", method);
+    }
+    return result;
+}
+
+static size_t
+bridge_give(struct bridge *bridge, uint8_t *bytes, size_t cap)
+{
+    size_t left = (size_t)(PyBytes_GET_SIZE(bridge->plain) - bridge->plain_start);
+    size_t n = left < cap ? left : cap;
+    memcpy(bytes, PyBytes_AS_STRING(bridge->plain) + bridge->plain_start, n);
+    bridge->plain_start += (Py_ssize_t)n;
+    if (n == left) {
+        Py_CLEAR(bridge->plain);
+    }
+    return n;
+}
+
+static enum net_status
+bridge_read(struct net_stream *stream, uint8_t *bytes, size_t cap, size_t *n)
+{
+    struct bridge *bridge = stream->state;
+    while (bridge->plain == NULL) {
+        uint8_t chunk[16384];
+        size_t got = 0;
+        enum net_status status = net_plain_read(stream, chunk, sizeof(chunk), &got);
+        if (status != NET_OK) {
+            return status;
+        }
+        PyObject *plain = bridge_call(bridge, "receive", chunk, got);
+        if (plain == NULL) {
+            return bridge_fail(stream);
+        }
+        if (plain == Py_None) { /* the peer said good-bye */
+            Py_DECREF(plain);
+            return NET_EOF;
+        }
+        if (PyBytes_GET_SIZE(plain) == 0) {
+            Py_DECREF(plain);
+            continue;
+        }
+        bridge->plain = plain;
+        bridge->plain_start = 0;
+    }
+    *n = bridge_give(bridge, bytes, cap);
+    return NET_OK;
+}
+
+/* What was encrypted counts as written when all of it is on its way: until then the
+ * caller keeps the bytes, and comes again with them. */
+static enum net_status
+bridge_write(struct net_stream *stream, const uint8_t *bytes, size_t len, size_t *n)
+{
+    struct bridge *bridge = stream->state;
+    if (bridge->cipher == NULL) {
+        size_t chunk = len < BRIDGE_CHUNK ? len : BRIDGE_CHUNK;
+        PyObject *cipher = bridge_call(bridge, "send", bytes, chunk);
+        if (cipher == NULL || cipher == Py_None) {
+            Py_XDECREF(cipher);
+            return bridge_fail(stream);
+        }
+        bridge->cipher = cipher;
+        bridge->cipher_start = 0;
+        bridge->accepted = chunk;
+    }
+    while (bridge->cipher_start < PyBytes_GET_SIZE(bridge->cipher)) {
+        size_t sent = 0;
+        enum net_status status = net_plain_write(
+            stream, (const uint8_t *)PyBytes_AS_STRING(bridge->cipher) + bridge->cipher_start,
+            (size_t)(PyBytes_GET_SIZE(bridge->cipher) - bridge->cipher_start), &sent);
+        if (status != NET_OK) {
+            return status;
+        }
+        bridge->cipher_start += (Py_ssize_t)sent;
+    }
+    Py_CLEAR(bridge->cipher);
+    *n = bridge->accepted;
+    return NET_OK;
+}
+
+static bool
+bridge_pending(const struct net_stream *stream)
+{
+    const struct bridge *bridge = stream->state;
+    return bridge->plain != NULL;
+}
+
+static void
+bridge_clear(struct net_stream *stream)
+{
+    struct bridge *bridge = stream->state;
+    if (bridge == NULL) {
+        return;
+    }
+    stream->state = NULL;
+    Py_CLEAR(bridge->plain);
+    Py_CLEAR(bridge->cipher);
+    PyMem_Free(bridge);
+}
+
+static const struct net_ops bridge_ops = {bridge_read, bridge_write, bridge_pending, bridge_clear};
+
+int
+tls_bridge_init(struct net_stream *stream, PyObject *object)
+{
+    struct bridge *bridge = PyMem_Calloc(1, sizeof(*bridge));
+    if (bridge == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    bridge->object = object;
+    stream->ops = &bridge_ops;
+    stream->state = bridge;
+    return 0;
+}
