@@ -128,10 +128,20 @@ class Connection:
         password: bytes | None,
         allow: int,
         nonce: bytes,
+        binding: bytes | None,
+        channel_binding: int,
+        iterations_max: int,
+        min_protocol: int,
+        max_protocol: int,
+        /,
     ) -> Operation:
-        """`allow`: mask of ALLOW_*; `nonce`: 18 random bytes. Result: None."""
+        """`allow`: mask of ALLOW_*; `nonce`: 18 random bytes; `binding`: the data of
+        tls-server-end-point, b"" over TLS when the certificate has none, None
+        without TLS; `channel_binding`: BINDING_*; `iterations_max`: of SCRAM; the
+        protocol versions as 0x30000, 0x30002. Result: None."""
     def scram_key(self, key: bytes) -> None:
-        """Answers link.scram with the 32-byte salted password."""
+        """Answers link.scram with the 32-byte salted password, or with ClientKey
+        and ServerKey (RFC 5802) in a row."""
     def execute(
         self,
         sql: str | Statement,
@@ -202,6 +212,8 @@ class Connection:
     @property
     def backend_key(self) -> bytes: ...
     @property
+    def protocol(self) -> int: ...  # the version spoken: 0x30000, 0x30002
+    @property
     def parameters(self) -> dict[str, str]: ...  # ParameterStatus
     @property
     def loop(self) -> AbstractEventLoop: ...
@@ -216,6 +228,11 @@ ALLOW_NONE: int
 ALLOW_PASSWORD: int
 ALLOW_MD5: int
 ALLOW_SCRAM_SHA_256: int
+ALLOW_SCRAM_KEYS: int  # SCRAM without a password: link.scram has the keys
+
+BINDING_DISABLE: int
+BINDING_PREFER: int
+BINDING_REQUIRE: int
 
 def attach(
     fd: int,

@@ -656,6 +656,13 @@ class ConnectionInfo:
         return major * 10_000 + minor * 100 + patch
 
     @property
+    def protocol_version(self) -> int:
+        """The version of the protocol, as in libpq's PQfullProtocolVersion: 30000 for
+        3.0, 30002 for 3.2."""
+        major, minor = divmod(self._core.protocol, 1 << 16)
+        return major * 10_000 + minor
+
+    @property
     def parameters(self) -> dict[str, str]:
         """What the server reported (ParameterStatus): TimeZone, server_version …"""
         return dict(self._core.parameters)

@@ -209,8 +209,8 @@ class Config:
         return (host.address, host.port, self.dbname, self.user, self.options, path)
 
     def allowed_auth(self, local: bool) -> frozenset[str]:
-        """The methods the server may ask for. `local`: over a Unix socket or a
-        loopback address, where a cleartext password stays on the machine."""
+        """The methods the server may ask for. `local`: over a Unix socket, a loopback
+        address or TLS, where nobody else sees a cleartext password."""
         if local or self.cleartext_anywhere:
             return self.auth_methods
         return self.auth_methods - {"password"}

@@ -197,6 +197,10 @@ class Link:
         self._schedule(core, self._derive, core, salt, iterations)
 
     def _derive(self, core: _core.Connection, salt: bytes, iterations: int) -> None:
+        keys = self.config.scram_client_key, self.config.scram_server_key
+        if keys[0] is not None and keys[1] is not None:
+            self._answer(core, keys[0] + keys[1])
+            return
         password = saslprep(self.password or b"")
         name = _keys.name(password, salt, iterations)
         key = _keys.get(name)

@@ -20,6 +20,11 @@ _ALLOW = {
     "md5": _core.ALLOW_MD5,
     "scram-sha-256": _core.ALLOW_SCRAM_SHA_256,
 }
+_BINDING = {
+    "disable": _core.BINDING_DISABLE,
+    "prefer": _core.BINDING_PREFER,
+    "require": _core.BINDING_REQUIRE,
+}
 # cannot_connect_now, and a wrong password, which need not travel unencrypted too.
 _NO_OTHER_WAY = ("57P03", "28P01")
 
@@ -169,9 +174,6 @@ async def _start(
 ) -> None:
     """Startup and authentication, ended by the deadline with the connection."""
     config, host = link.config, link.address.host
-    allow = 0
-    for method in config.allowed_auth(link.address.local or link.transport.encrypted):
-        allow |= _ALLOW[method]
     timer: asyncio.TimerHandle | None = None
     if deadline is not None:
         late = timed_out(host, config.connect_timeout, "authenticating")
@@ -179,7 +181,17 @@ async def _start(
         timer = link.loop.call_at(deadline, expire, late)
     link.password = password
     try:
-        await core.startup(config.startup_parameters(), password, allow, os.urandom(18))
+        await core.startup(
+            config.startup_parameters(),
+            password,
+            _allowed(config, link),
+            os.urandom(18),
+            _binding(link.transport),
+            _BINDING[config.channel_binding],
+            config.scram_max_iterations,
+            config.min_protocol_version,
+            config.max_protocol_version,
+        )
     except ProtocolViolation:
         raise
     except ConnectionLost as error:
@@ -190,3 +202,17 @@ async def _start(
         link.password = None
         if timer is not None:
             timer.cancel()
+
+
+def _allowed(config: Config, link: Link) -> int:
+    """The mask of the methods the server may ask for."""
+    private = link.address.local or link.transport.encrypted
+    allow = sum(_ALLOW[method] for method in config.allowed_auth(private))
+    if config.scram_client_key is not None and config.scram_server_key is not None:
+        allow |= _core.ALLOW_SCRAM_KEYS
+    return allow
+
+
+def _binding(transport: Transport) -> bytes | None:
+    """As the core takes it: b"" says that there is TLS, but nothing to bind to."""
+    return (transport.binding or b"") if transport.encrypted else None

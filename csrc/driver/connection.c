@@ -290,6 +290,7 @@ conn_loss(struct connection *conn, const struct operation *op)
     case WIRE_OK:
     case WIRE_MORE:
     case WIRE_ERR_MEMORY:
+    case WIRE_ERR_VERSION:
         break;
     }
     return errors_lost(conn->st, conn->lost_message, conn->fatal_fields, conn->lost_errno, outcome,

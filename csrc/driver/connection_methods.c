@@ -4,6 +4,8 @@
 #include "errors.h"
 #include "factory.h"
 
+#include <openssl/crypto.h>
+
 static int
 check_sql(struct connection *conn, PyObject *sql)
 {
@@ -465,24 +467,53 @@ start_session(struct connection *conn, const struct wire_startup *startup)
     return (PyObject *)op;
 }
 
+/* Checks what _core.pyi says about startup(); -1 with a ValueError. */
+static int
+check_startup(const struct wire_startup *startup, Py_ssize_t nonce_len)
+{
+    if (nonce_len != (Py_ssize_t)sizeof(startup->nonce)) {
+        errors_set(PyExc_ValueError, "the nonce is %zu bytes", sizeof(startup->nonce));
+    }
+    else if (startup->binding.len > WIRE_BINDING_MAX) {
+        errors_set(PyExc_ValueError, "the binding is at most %d bytes", WIRE_BINDING_MAX);
+    }
+    else if (startup->channel_binding > WIRE_BINDING_REQUIRE) {
+        errors_set(PyExc_ValueError, "unknown channel_binding %u",
+                   (unsigned)startup->channel_binding);
+    }
+    else if (startup->min_protocol > startup->max_protocol) {
+        errors_set(PyExc_ValueError, "min_protocol is greater than max_protocol");
+    }
+    else {
+        return 0;
+    }
+    return -1;
+}
+
 PyObject *
 Connection_startup(struct connection *conn, PyObject *args)
 {
     PyObject *parameters;
-    const char *password, *nonce;
-    Py_ssize_t password_len, nonce_len;
-    unsigned int allow;
-    if (!PyArg_ParseTuple(args, "Oz#Iy#:startup", &parameters, &password, &password_len, &allow,
-                          &nonce, &nonce_len)
+    const char *password, *nonce, *binding;
+    Py_ssize_t password_len, nonce_len, binding_len;
+    unsigned int allow, channel_binding, iterations_max, min_protocol, max_protocol;
+    if (!PyArg_ParseTuple(args, "Oz#Iy#z#IIII:startup", &parameters, &password, &password_len,
+                          &allow, &nonce, &nonce_len, &binding, &binding_len, &channel_binding,
+                          &iterations_max, &min_protocol, &max_protocol)
         || conn_enter(conn) < 0) {
         return NULL;
     }
     struct wire_startup startup = {
         .password = {(const uint8_t *)password, (size_t)password_len},
         .allow = allow,
+        .binding = {(const uint8_t *)binding, (size_t)binding_len},
+        .channel_binding = (enum wire_binding_mode)channel_binding,
+        .iterations_max = iterations_max,
+        .min_protocol = min_protocol,
+        .max_protocol = max_protocol,
     };
-    if (nonce_len != (Py_ssize_t)sizeof(startup.nonce)) {
-        return errors_set(PyExc_ValueError, "the nonce is %zu bytes", sizeof(startup.nonce));
+    if (check_startup(&startup, nonce_len) < 0) {
+        return NULL;
     }
     memcpy(startup.nonce, nonce, sizeof(startup.nonce));
     PyObject *fast = PySequence_Fast(parameters, "startup parameters are a sequence");
@@ -509,11 +540,25 @@ Connection_scram_key(struct connection *conn, PyObject *key)
     if (conn->closed) {
         Py_RETURN_NONE;
     }
-    if (!PyBytes_Check(key) || PyBytes_GET_SIZE(key) != WIRE_SCRAM_KEY_LEN) {
-        return errors_set(PyExc_ValueError, "the key is %d bytes", WIRE_SCRAM_KEY_LEN);
+    char *bytes;
+    Py_ssize_t len;
+    if (PyBytes_AsStringAndSize(key, &bytes, &len) < 0) {
+        return NULL;
     }
-    enum wire_status status =
-        wire_session_scram_key(&conn->session, &conn->out, (const uint8_t *)PyBytes_AS_STRING(key));
+    enum wire_status status;
+    if (len == WIRE_SCRAM_KEY_LEN) {
+        status = wire_session_scram_key(&conn->session, &conn->out, (const uint8_t *)bytes);
+    }
+    else if (len == sizeof(struct wire_scram_keys)) {
+        struct wire_scram_keys keys;
+        memcpy(&keys, bytes, sizeof(keys));
+        status = wire_session_scram_keys(&conn->session, &conn->out, &keys);
+        OPENSSL_cleanse(&keys, sizeof(keys));
+    }
+    else {
+        return errors_set(PyExc_ValueError, "the key is %d bytes, or two of them",
+                          WIRE_SCRAM_KEY_LEN);
+    }
     if (status < 0) {
         conn_fail(conn, status, conn->session.error.text, 0);
         Py_RETURN_NONE;

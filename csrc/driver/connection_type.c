@@ -250,6 +250,13 @@ Connection_get_backend_pid(struct connection *conn, void *closure)
 }
 
 static PyObject *
+Connection_get_protocol(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyLong_FromUnsignedLong(conn->session.protocol);
+}
+
+static PyObject *
 Connection_get_backend_key(struct connection *conn, void *closure)
 {
     (void)closure;
@@ -315,6 +322,7 @@ static PyGetSetDef Connection_getset[] = {
     {"pending", (getter)Connection_get_pending, NULL, NULL, NULL},
     {"backend_pid", (getter)Connection_get_backend_pid, NULL, NULL, NULL},
     {"backend_key", (getter)Connection_get_backend_key, NULL, NULL, NULL},
+    {"protocol", (getter)Connection_get_protocol, NULL, NULL, NULL},
     {"autocommit", (getter)Connection_get_autocommit, (setter)Connection_set_autocommit, NULL,
      NULL},
     {"begin_sql", (getter)Connection_get_begin_sql, (setter)Connection_set_begin_sql, NULL, NULL},

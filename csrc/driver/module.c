@@ -308,6 +308,10 @@ core_add_constants(PyObject *module)
         {"ALLOW_PASSWORD", WIRE_ALLOW_PASSWORD},
         {"ALLOW_MD5", WIRE_ALLOW_MD5},
         {"ALLOW_SCRAM_SHA_256", WIRE_ALLOW_SCRAM_SHA_256},
+        {"ALLOW_SCRAM_KEYS", WIRE_ALLOW_SCRAM_KEYS},
+        {"BINDING_DISABLE", WIRE_BINDING_DISABLE},
+        {"BINDING_PREFER", WIRE_BINDING_PREFER},
+        {"BINDING_REQUIRE", WIRE_BINDING_REQUIRE},
     };
     for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++) {
         if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0) {

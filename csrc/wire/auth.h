@@ -9,6 +9,7 @@
 
 #define WIRE_SCRAM_KEY_LEN 32
 #define WIRE_SCRAM_NONCE_LEN 24 /* the client's nonce: 18 random bytes in base64 */
+#define WIRE_SCRAM_CHANNEL_MAX (24 + WIRE_BINDING_MAX) /* "p=tls-server-end-point,," + data */
 #define WIRE_SALT_LEN 4
 #define WIRE_MD5_ANSWER_LEN 35 /* "md5" and 32 hex digits */
 
@@ -32,6 +33,9 @@ enum wire_scram_state {
 struct wire_scram {
     enum wire_scram_state state;
     char nonce[WIRE_SCRAM_NONCE_LEN + 1];
+    uint8_t channel[WIRE_SCRAM_CHANNEL_MAX]; /* the gs2 header and what binds to TLS */
+    size_t channel_len;
+    uint32_t iterations_max;
     struct wire_buffer client_first_bare;
     struct wire_buffer server_first;  /* as received: it is part of what is signed */
     struct wire_buffer salt;          /* decoded */
@@ -46,21 +50,42 @@ void wire_scram_init(struct wire_scram *scram);
 /* Frees, and overwrites what is secret. */
 void wire_scram_clear(struct wire_scram *scram);
 
-/* Writes client-first-message ("n,,n=,r=…") into `out`; `nonce` is 18 random bytes. */
-WIRE_MUSTCHECK enum wire_status wire_scram_first(struct wire_scram *scram, const uint8_t nonce[18],
-                                                 struct wire_buffer *out, struct wire_error *error);
+/* How an exchange is to go; all of it is copied. */
+struct wire_scram_terms {
+    uint8_t nonce[18];       /* fresh random bytes */
+    char flag;               /* gs2-cbind-flag: 'n' no channel binding, 'y' we could, but the
+                                server does not offer it, 'p' bound to `binding` */
+    wire_slice binding;      /* 'p': tls-server-end-point data, WIRE_BINDING_MAX at most */
+    uint32_t iterations_max; /* what the server may ask for */
+};
+
+/* Writes client-first-message ("n,,n=,r=…") into `out`. */
+WIRE_MUSTCHECK enum wire_status
+wire_scram_first(struct wire_scram *scram, const struct wire_scram_terms *terms,
+                 struct wire_buffer *out, struct wire_error *error);
 
 /* Reads server-first-message. Refuses: a nonce that does not start with ours or
  * adds nothing or is not printable, a mandatory extension (m=), an iteration
- * count of 0 or over WIRE_SCRAM_ITERATIONS_MAX, a missing, empty or over-long
- * salt, bad base64, a NUL, trailing junk that is not an extension. */
+ * count of 0 or over that of the terms, a missing, empty or over-long salt,
+ * bad base64, a NUL, trailing junk that is not an extension. */
 WIRE_MUSTCHECK enum wire_status
 wire_scram_server_first(struct wire_scram *scram, wire_slice message, struct wire_error *error);
 
-/* Writes client-final-message with the proof into `out`; `key` is the salted
- * password (PBKDF2-HMAC-SHA-256 of the prepared password). */
+/* ClientKey and ServerKey of RFC 5802, section 3. */
+struct wire_scram_keys {
+    uint8_t client[WIRE_SCRAM_KEY_LEN];
+    uint8_t server[WIRE_SCRAM_KEY_LEN];
+};
+
+/* The keys of a salted password (PBKDF2-HMAC-SHA-256 of the prepared password); the
+ * caller wipes them. WIRE_ERR_AUTH when the library fails. */
 WIRE_MUSTCHECK enum wire_status
-wire_scram_final(struct wire_scram *scram, const uint8_t key[WIRE_SCRAM_KEY_LEN],
+wire_scram_derive(const uint8_t salted[WIRE_SCRAM_KEY_LEN], struct wire_scram_keys *keys,
+                  struct wire_error *error);
+
+/* Writes client-final-message with the proof into `out`. */
+WIRE_MUSTCHECK enum wire_status
+wire_scram_final(struct wire_scram *scram, const struct wire_scram_keys *keys,
                  struct wire_buffer *out, struct wire_error *error);
 
 /* Checks server-final-message ("v=…") in constant time; "e=…" is its refusal. */

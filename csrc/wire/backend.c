@@ -99,8 +99,9 @@ wire_parse_backend_key(wire_slice body, struct wire_backend_key *out)
 {
     struct wire_reader r = wire_reader_of(body);
     out->pid = wire_read_u32(&r);
-    out->key = wire_read_bytes(&r, 4);
-    return wire_reader_end(&r);
+    out->key = wire_read_bytes(&r, wire_reader_left(&r));
+    return wire_reader_end(&r) && out->key.len >= WIRE_CANCEL_KEY_MIN
+           && out->key.len <= WIRE_CANCEL_KEY_MAX;
 }
 
 bool

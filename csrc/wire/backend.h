@@ -33,7 +33,7 @@ WIRE_MUSTCHECK bool wire_parse_authentication(wire_slice body, struct wire_authe
 /* BackendKeyData: what a CancelRequest must show. */
 struct wire_backend_key {
     uint32_t pid;
-    wire_slice key; /* exactly 4 bytes in protocol 3.0 */
+    wire_slice key; /* 4 to 256 bytes; in protocol 3.0 exactly 4 */
 };
 WIRE_MUSTCHECK bool wire_parse_backend_key(wire_slice body, struct wire_backend_key *out);
 

@@ -19,9 +19,9 @@ untagged_begin(struct wire_buffer *b, uint32_t code)
 }
 
 void
-wire_put_startup(struct wire_buffer *b, const struct wire_pair *pairs, size_t n)
+wire_put_startup(struct wire_buffer *b, uint32_t version, const struct wire_pair *pairs, size_t n)
 {
-    size_t message = untagged_begin(b, WIRE_PROTOCOL_3_0);
+    size_t message = untagged_begin(b, version);
     for (size_t i = 0; i < n; i++) {
         wire_buffer_put_cstr(b, pairs[i].name);
         wire_buffer_put_cstr(b, pairs[i].value);

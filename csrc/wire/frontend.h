@@ -15,8 +15,10 @@ struct wire_pair {
 /* True when a NUL is inside. */
 WIRE_MUSTCHECK bool wire_slice_has_nul(wire_slice text);
 
-/* StartupMessage, protocol 3.0, with `n` pairs ("user" among them). */
-void wire_put_startup(struct wire_buffer *b, const struct wire_pair *pairs, size_t n);
+/* StartupMessage that asks for a version of the protocol, with `n` pairs ("user"
+ * among them). */
+void
+wire_put_startup(struct wire_buffer *b, uint32_t version, const struct wire_pair *pairs, size_t n);
 /* SSLRequest. */
 void wire_put_ssl_request(struct wire_buffer *b);
 /* CancelRequest with a key of 4 to 256 bytes. */

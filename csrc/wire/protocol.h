@@ -1,4 +1,4 @@
-/* The frontend/backend protocol 3.0 in constants: tags, codes and every hard
+/* The frontend/backend protocol 3 in constants: tags, codes and every hard
  * limit. Source: PostgreSQL documentation, "Frontend/Backend Protocol". */
 #ifndef WIRE_PROTOCOL_H
 #define WIRE_PROTOCOL_H
@@ -14,6 +14,8 @@ typedef struct {
 } wire_slice;
 
 #define WIRE_PROTOCOL_3_0 0x00030000
+#define WIRE_PROTOCOL_3_1 0x00030001 /* never existed */
+#define WIRE_PROTOCOL_3_2 0x00030002
 #define WIRE_CANCEL_CODE 80877102
 #define WIRE_SSL_CODE 80877103
 
@@ -26,8 +28,8 @@ typedef struct {
 #define WIRE_COLUMNS_MAX 1664              /* MaxTupleAttributeNumber */
 #define WIRE_ARRAY_DIMS_MAX 6              /* MAXDIM */
 #define WIRE_NESTING_MAX 32                /* containers in containers */
-#define WIRE_SCRAM_ITERATIONS_MAX 100000
 #define WIRE_SCRAM_SALT_MAX 1024
+#define WIRE_BINDING_MAX 64                /* tls-server-end-point data: a SHA-512 */
 #define WIRE_CANCEL_KEY_MIN 4
 #define WIRE_CANCEL_KEY_MAX 256
 #define WIRE_PARAMETER_MAX 8192            /* one ParameterStatus, name and value */
@@ -75,6 +77,8 @@ typedef struct {
 #define WIRE_ALLOW_MD5 0x04u
 #define WIRE_ALLOW_SCRAM_SHA_256 0x08u
 #define WIRE_ALLOW_ALL 0x0Fu
+/* SCRAM without a password: the caller has the keys. */
+#define WIRE_ALLOW_SCRAM_KEYS 0x10u
 
 /* Formats of a value. */
 #define WIRE_FORMAT_TEXT 0

@@ -1,4 +1,4 @@
-/* SCRAM-SHA-256, the client's side, without channel binding. */
+/* SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, the client's side. */
 #include "auth.h"
 
 #include <assert.h>
@@ -10,9 +10,6 @@
 #define DIGEST_LEN WIRE_SCRAM_KEY_LEN
 #define BASE64_LEN(n) (((n) + 2) / 3 * 4)
 #define REFUSAL_TEXT_MAX 100 /* bytes of the server's "e=" shown */
-
-static const char gs2_header[] = "n,,"; /* no channel binding, no authorization identity */
-static const char gs2_header_base64[] = "biws";
 
 static wire_slice
 slice_of(const void *bytes, size_t len)
@@ -148,12 +145,32 @@ buffer_result(const struct wire_buffer *b, struct wire_error *error)
 
 /* Client-first-message */
 
+/* The gs2 header, without an authorization identity; behind it, for later, what the
+ * exchange is bound to. Returns the header's length. */
+static size_t
+set_channel(struct wire_scram *scram, const struct wire_scram_terms *terms)
+{
+    bool bound = terms->flag == 'p';
+    const char *header = bound ? "p=tls-server-end-point,," : terms->flag == 'y' ? "y,," : "n,,";
+    size_t len = strlen(header);
+    memcpy(scram->channel, header, len);
+    scram->channel_len = len;
+    if (bound) {
+        assert(terms->binding.len > 0 && terms->binding.len <= WIRE_BINDING_MAX);
+        memcpy(scram->channel + len, terms->binding.ptr, terms->binding.len);
+        scram->channel_len += terms->binding.len;
+    }
+    return len;
+}
+
 enum wire_status
-wire_scram_first(struct wire_scram *scram, const uint8_t nonce[18], struct wire_buffer *out,
-                 struct wire_error *error)
+wire_scram_first(struct wire_scram *scram, const struct wire_scram_terms *terms,
+                 struct wire_buffer *out, struct wire_error *error)
 {
     assert(scram->state == WIRE_SCRAM_IDLE);
-    base64_encode(nonce, 18, scram->nonce);
+    size_t header_len = set_channel(scram, terms);
+    scram->iterations_max = terms->iterations_max;
+    base64_encode(terms->nonce, sizeof(terms->nonce), scram->nonce);
     scram->nonce[WIRE_SCRAM_NONCE_LEN] = '\0';
     struct wire_buffer *bare = &scram->client_first_bare;
     wire_buffer_consume(bare, wire_buffer_size(bare));
@@ -163,7 +180,7 @@ wire_scram_first(struct wire_scram *scram, const uint8_t nonce[18], struct wire_
         return buffer_result(bare, error);
     }
     wire_slice text = wire_buffer_unread(bare);
-    wire_buffer_put(out, gs2_header, sizeof(gs2_header) - 1);
+    wire_buffer_put(out, scram->channel, header_len);
     wire_buffer_put(out, text.ptr, text.len);
     scram->state = WIRE_SCRAM_FIRST_SENT;
     return buffer_result(out, error);
@@ -276,23 +293,23 @@ read_salt(struct wire_scram *scram, wire_slice text, struct wire_error *error)
 static enum wire_status
 read_iterations(struct wire_scram *scram, wire_slice text, struct wire_error *error)
 {
-    uint32_t count = 0;
+    uint64_t count = 0;
     for (size_t i = 0; i < text.len; i++) {
         uint8_t c = text.ptr[i];
         if (c < '0' || c > '9' || text.ptr[0] == '0') {
             return scram_malformed(error, "the iteration count is not a positive number");
         }
-        if (count <= WIRE_SCRAM_ITERATIONS_MAX) { /* so it cannot wrap */
-            count = count * 10 + (uint32_t)(c - '0');
+        if (count <= scram->iterations_max) { /* so it cannot wrap */
+            count = count * 10 + (uint64_t)(c - '0');
         }
     }
-    if (count > WIRE_SCRAM_ITERATIONS_MAX) {
+    if (count > scram->iterations_max) {
         return wire_error_set(error, WIRE_ERR_AUTH,
-                              "SCRAM authentication refused: the server asks for more than %d "
-                              "iterations",
-                              WIRE_SCRAM_ITERATIONS_MAX);
+                              "SCRAM authentication refused: the server asks for more than %u "
+                              "iterations (scram_max_iterations)",
+                              (unsigned)scram->iterations_max);
     }
-    scram->iterations = count;
+    scram->iterations = (uint32_t)count;
     return WIRE_OK;
 }
 
@@ -352,37 +369,49 @@ wire_scram_server_first(struct wire_scram *scram, wire_slice message, struct wir
 
 /* Client-final-message */
 
-/* Computes the proof and the signature to expect from the salted password and
- * the text that both sides sign (RFC 5802, section 3). */
+static enum wire_status
+digest_failed(struct wire_error *error)
+{
+    return wire_error_set(error, WIRE_ERR_AUTH, "the crypto library fails at SHA-256");
+}
+
+enum wire_status
+wire_scram_derive(const uint8_t salted[WIRE_SCRAM_KEY_LEN], struct wire_scram_keys *keys,
+                  struct wire_error *error)
+{
+    bool ok = hmac_sha256(salted, slice_of("Client Key", 10), keys->client)
+              && hmac_sha256(salted, slice_of("Server Key", 10), keys->server);
+    return ok ? WIRE_OK : digest_failed(error);
+}
+
+/* Computes the proof and the signature to expect from the keys and the text that
+ * both sides sign (RFC 5802, section 3). */
 static bool
-scram_sign(const uint8_t key[DIGEST_LEN], wire_slice signed_text, uint8_t proof[DIGEST_LEN],
+scram_sign(const struct wire_scram_keys *keys, wire_slice signed_text, uint8_t proof[DIGEST_LEN],
            uint8_t server_signature[DIGEST_LEN])
 {
-    uint8_t client_key[DIGEST_LEN], stored_key[DIGEST_LEN], server_key[DIGEST_LEN];
-    uint8_t signature[DIGEST_LEN];
-    bool ok = hmac_sha256(key, slice_of("Client Key", 10), client_key)
-              && wire_sha256(slice_of(client_key, DIGEST_LEN), stored_key) == WIRE_OK
+    uint8_t stored_key[DIGEST_LEN], signature[DIGEST_LEN];
+    bool ok = wire_sha256(slice_of(keys->client, DIGEST_LEN), stored_key) == WIRE_OK
               && hmac_sha256(stored_key, signed_text, signature)
-              && hmac_sha256(key, slice_of("Server Key", 10), server_key)
-              && hmac_sha256(server_key, signed_text, server_signature);
+              && hmac_sha256(keys->server, signed_text, server_signature);
     for (size_t i = 0; ok && i < DIGEST_LEN; i++) {
-        proof[i] = client_key[i] ^ signature[i];
+        proof[i] = keys->client[i] ^ signature[i];
     }
-    OPENSSL_cleanse(client_key, sizeof(client_key));
     OPENSSL_cleanse(stored_key, sizeof(stored_key));
-    OPENSSL_cleanse(server_key, sizeof(server_key));
     OPENSSL_cleanse(signature, sizeof(signature));
     return ok;
 }
 
-/* "c=biws,r=<nonce>": client-final-message without the proof. */
+/* "c=<channel>,r=<nonce>": client-final-message without the proof. */
 static void
 put_final_bare(const struct wire_scram *scram, struct wire_buffer *out)
 {
+    char channel[BASE64_LEN(WIRE_SCRAM_CHANNEL_MAX)];
     wire_slice first = wire_buffer_unread(&scram->server_first);
     assert(scram->server_nonce_start + scram->server_nonce_len <= first.len);
+    base64_encode(scram->channel, scram->channel_len, channel);
     wire_buffer_put(out, "c=", 2);
-    wire_buffer_put(out, gs2_header_base64, sizeof(gs2_header_base64) - 1);
+    wire_buffer_put(out, channel, BASE64_LEN(scram->channel_len));
     wire_buffer_put(out, ",r=", 3);
     wire_buffer_put(out, first.ptr + scram->server_nonce_start, scram->server_nonce_len);
 }
@@ -401,7 +430,7 @@ put_signed_text(const struct wire_scram *scram, struct wire_buffer *out)
 }
 
 enum wire_status
-wire_scram_final(struct wire_scram *scram, const uint8_t key[WIRE_SCRAM_KEY_LEN],
+wire_scram_final(struct wire_scram *scram, const struct wire_scram_keys *keys,
                  struct wire_buffer *out, struct wire_error *error)
 {
     assert(scram->state == WIRE_SCRAM_KEY_NEEDED);
@@ -412,8 +441,8 @@ wire_scram_final(struct wire_scram *scram, const uint8_t key[WIRE_SCRAM_KEY_LEN]
     put_signed_text(scram, &text);
     enum wire_status status = buffer_result(&text, error);
     if (status == WIRE_OK
-        && !scram_sign(key, wire_buffer_unread(&text), proof, scram->server_signature)) {
-        status = wire_error_set(error, WIRE_ERR_AUTH, "the crypto library fails at SHA-256");
+        && !scram_sign(keys, wire_buffer_unread(&text), proof, scram->server_signature)) {
+        status = digest_failed(error);
     }
     wire_buffer_clear(&text, true);
     if (status != WIRE_OK) {

@@ -46,13 +46,8 @@ wire_session_start(struct wire_session *s, struct wire_buffer *out,
     if (s->phase != WIRE_PHASE_NEW) {
         return wire_session_break(s, WIRE_ERR_PROTOCOL, "the session was started already");
     }
-    s->allow = startup->allow;
-    s->has_password = startup->password.ptr != NULL;
-    memcpy(s->nonce, startup->nonce, sizeof(s->nonce));
-    wire_buffer_put(&s->user, startup->user.ptr, startup->user.len);
-    wire_buffer_put(&s->password, startup->password.ptr, startup->password.len);
-    wire_put_startup(out, startup->pairs, startup->pairs_count);
-    if (out->failed != WIRE_OK || s->user.failed != WIRE_OK || s->password.failed != WIRE_OK) {
+    wire_put_startup(out, startup->max_protocol, startup->pairs, startup->pairs_count);
+    if (wire_session_prepare(s, startup) != WIRE_OK || out->failed != WIRE_OK) {
         return wire_session_break(s, WIRE_ERR_MEMORY,
                                   "no memory for the startup, or a part of it is too long");
     }
@@ -209,18 +204,6 @@ take_ready(struct wire_session *s, const struct wire_frame *frame, struct wire_e
 /* Startup */
 
 static enum wire_status
-take_negotiation(struct wire_session *s, const struct wire_frame *frame)
-{
-    struct wire_negotiation negotiation;
-    if (!wire_parse_negotiation(frame->body, &negotiation)) {
-        return malformed(s, frame->tag);
-    }
-    /* 3.0 without options was asked for; there is nothing to give up. */
-    return wire_error_set(&s->error, WIRE_ERR_PROTOCOL,
-                          "the server wants to negotiate protocol 3.0, the oldest there is");
-}
-
-static enum wire_status
 next_in_auth(struct wire_session *s, const struct wire_frame *frame, struct wire_buffer *out,
              struct wire_event *event)
 {
@@ -233,7 +216,8 @@ next_in_auth(struct wire_session *s, const struct wire_frame *frame, struct wire
     case WIRE_TAG_NOTICE:
         return take_notice(s, frame, event);
     case WIRE_TAG_NEGOTIATE_VERSION:
-        return take_negotiation(s, frame);
+        return s->substate == SUB_FAILED ? unexpected(s, frame->tag)
+                                         : wire_session_negotiate(s, frame->body);
     default:
         return unexpected(s, frame->tag);
     }
@@ -247,6 +231,11 @@ take_backend_key(struct wire_session *s, const struct wire_frame *frame, struct 
     }
     if (!wire_parse_backend_key(frame->body, &event->u.backend_key)) {
         return malformed(s, frame->tag);
+    }
+    size_t len = event->u.backend_key.key.len;
+    if (len > WIRE_CANCEL_KEY_MIN && s->protocol < WIRE_PROTOCOL_3_2) {
+        return wire_error_set(&s->error, WIRE_ERR_PROTOCOL,
+                              "a cancel key of %zu bytes came, which in protocol 3.0 has 4", len);
     }
     s->substate = SUB_DESCRIBED;
     event->kind = WIRE_EV_BACKEND_KEY;

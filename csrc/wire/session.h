@@ -71,6 +71,13 @@ struct wire_event {
     } u;
 };
 
+/* How much a user wants SCRAM-SHA-256-PLUS: libpq's channel_binding. */
+enum wire_binding_mode {
+    WIRE_BINDING_DISABLE,
+    WIRE_BINDING_PREFER,
+    WIRE_BINDING_REQUIRE, /* nothing else will do, no authentication either */
+};
+
 enum wire_phase {
     WIRE_PHASE_NEW,
     WIRE_PHASE_AUTH,   /* startup sent */
@@ -84,7 +91,16 @@ struct wire_session {
     char transaction_status; /* of the last ReadyForQuery; 'I' before */
     uint8_t substate;        /* inside the head step; private to session.c */
     unsigned parameters;     /* ParameterStatus messages since the last READY; bounded in BOOT */
+    uint32_t protocol;       /* the version asked for; what the server made of it */
+    uint32_t protocol_min;
+    bool negotiated;         /* the server has named another version */
     unsigned allow;          /* WIRE_ALLOW_ mask */
+    uint32_t iterations_max; /* of SCRAM */
+    enum wire_binding_mode channel_binding;
+    bool encrypted;          /* TLS is underneath */
+    bool bound;              /* SCRAM-SHA-256-PLUS has come to its end */
+    uint8_t binding[WIRE_BINDING_MAX];
+    size_t binding_len;      /* 0: there is nothing to be bound to */
     uint32_t auth_started;   /* the method under way, an AUTH code, or 0 */
     bool auth_finished;      /* that method has come to its end */
     struct wire_scram scram;
@@ -113,6 +129,13 @@ struct wire_startup {
     wire_slice password; /* as prepared by the caller (SASLprep); ptr NULL = none */
     unsigned allow;      /* WIRE_ALLOW_ mask of methods the user accepts */
     uint8_t nonce[18];   /* fresh random bytes */
+    /* tls-server-end-point data (RFC 5929), at most WIRE_BINDING_MAX bytes. ptr NULL: no
+     * TLS; empty: TLS with a certificate that has none. */
+    wire_slice binding;
+    enum wire_binding_mode channel_binding;
+    uint32_t iterations_max; /* what the server may ask for in SCRAM */
+    uint32_t min_protocol;   /* WIRE_PROTOCOL_3_0 or _3_2 */
+    uint32_t max_protocol;   /* what is asked for; not under min_protocol */
 };
 
 /* Writes the StartupMessage. A request of its own: it ends with READY. */
@@ -123,6 +146,11 @@ WIRE_MUSTCHECK enum wire_status wire_session_start(struct wire_session *s, struc
 WIRE_MUSTCHECK enum wire_status
 wire_session_scram_key(struct wire_session *s, struct wire_buffer *out,
                        const uint8_t key[WIRE_SCRAM_KEY_LEN]);
+
+/* The same with the keys that are made of it. */
+WIRE_MUSTCHECK enum wire_status
+wire_session_scram_keys(struct wire_session *s, struct wire_buffer *out,
+                        const struct wire_scram_keys *keys);
 
 /* Makes room for `n` more steps, so that the pushes that follow cannot fail. */
 WIRE_MUSTCHECK enum wire_status wire_session_reserve(struct wire_session *s, size_t n);

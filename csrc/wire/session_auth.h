@@ -4,6 +4,13 @@
 
 #include "session.h"
 
+/* Copies what the startup needs later on; WIRE_ERR_MEMORY without text. */
+WIRE_MUSTCHECK enum wire_status
+wire_session_prepare(struct wire_session *s, const struct wire_startup *startup);
+
+/* Handles a NegotiateProtocolVersion body: WIRE_MORE, or negative. */
+WIRE_MUSTCHECK enum wire_status wire_session_negotiate(struct wire_session *s, wire_slice body);
+
 /* Handles an AuthenticationXxx body. WIRE_OK: `event` is filled (SCRAM_KEY);
  * WIRE_MORE: dealt with, no event; negative: the session is broken. */
 WIRE_MUSTCHECK enum wire_status

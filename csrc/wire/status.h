@@ -19,6 +19,7 @@ enum wire_status {
     WIRE_ERR_MEMORY = -2,   /* an allocation failed */
     WIRE_ERR_LIMIT = -3,    /* a limit of protocol.h was passed */
     WIRE_ERR_AUTH = -4,     /* authentication cannot go on, or must not */
+    WIRE_ERR_VERSION = -5,  /* the peer speaks no version of the protocol that is wanted */
 };
 
 #define WIRE_ERROR_TEXT_MAX 256

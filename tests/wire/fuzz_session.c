@@ -1,8 +1,10 @@
 /* session.c: a hostile server behind any steps. The first bytes choose them:
  *     how the session starts: bit 0: it is authenticated already; bits 1 to 4: the
- *         WIRE_ALLOW_ mask; bit 5: there is a password
- *     how many steps (modulo 32), then one byte for each: low three bits the step,
- *         the highest bit makes it a rider
+ *         WIRE_ALLOW_ mask; bit 5: there is a password; bit 6: there is TLS; bit 7:
+ *         protocol 3.2 is asked for
+ *     low five bits: how many steps; bits 5 and 6: channel_binding (3: prefer, with a
+ *         certificate that nothing can be bound to); bit 7: 3.2 is the least
+ *     one byte for each step: low three bits the step, the highest bit makes it a rider
  * The rest comes from the server: whole, byte by byte and in pieces. Events, status,
  * error text and the bytes sent must be the same each time. */
 #include "session.h"
@@ -16,6 +18,7 @@
 
 struct input {
     uint8_t start;
+    uint8_t more;
     wire_slice steps;
     wire_slice server;
 };
@@ -32,7 +35,8 @@ split_input(const uint8_t *data, size_t size)
     struct wire_reader r = {data, data + size, false};
     struct input input;
     input.start = wire_read_u8(&r);
-    size_t steps = wire_read_u8(&r) % 32u;
+    input.more = wire_read_u8(&r);
+    size_t steps = input.more % 32u;
     steps = steps < wire_reader_left(&r) ? steps : wire_reader_left(&r);
     input.steps = wire_read_bytes(&r, steps);
     input.server = wire_read_bytes(&r, wire_reader_left(&r));
@@ -50,6 +54,21 @@ push_steps(struct wire_session *s, wire_slice steps)
     }
 }
 
+static enum wire_binding_mode
+binding_mode(const struct input *input)
+{
+    unsigned mode = (input->more >> 5) & 3u;
+    return mode > WIRE_BINDING_REQUIRE ? WIRE_BINDING_PREFER : (enum wire_binding_mode)mode;
+}
+
+static void
+set_version(struct wire_startup *startup, const struct input *input)
+{
+    bool newer = (input->start & 0x80) != 0, least = (input->more & 0x80) != 0;
+    startup->max_protocol = newer ? WIRE_PROTOCOL_3_2 : WIRE_PROTOCOL_3_0;
+    startup->min_protocol = newer && least ? WIRE_PROTOCOL_3_2 : WIRE_PROTOCOL_3_0;
+}
+
 static void
 start(struct wire_session *s, const struct input *input, struct wire_buffer *out)
 {
@@ -58,7 +77,14 @@ start(struct wire_session *s, const struct input *input, struct wire_buffer *out
                                    .pairs_count = 1,
                                    .user = pair.value,
                                    .password = {(const uint8_t *)"secret", 6},
-                                   .allow = (input->start >> 1) & WIRE_ALLOW_ALL};
+                                   .allow = (input->start >> 1) & WIRE_ALLOW_ALL,
+                                   .channel_binding = binding_mode(input),
+                                   .iterations_max = 100000};
+    if ((input->start & 0x40) != 0) {
+        bool none = ((input->more >> 5) & 3u) == 3;
+        startup.binding = (wire_slice){(const uint8_t *)"binding data", none ? 0 : 12};
+    }
+    set_version(&startup, input);
     if ((input->start & 0x20) == 0) {
         startup.password = (wire_slice){NULL, 0};
     }
@@ -79,6 +105,9 @@ check_authenticated(const struct wire_session *s, const struct input *input)
 {
     assert((input->start & 1) != 0 || (s->allow & WIRE_ALLOW_NONE) != 0 || s->auth_finished);
     assert(s->auth_started != WIRE_AUTH_SASL); /* without the password: never */
+    assert((input->start & 1) != 0 || binding_mode(input) != WIRE_BINDING_REQUIRE);
+    assert((input->start & 1) != 0 || s->protocol >= s->protocol_min);
+    assert(s->protocol == WIRE_PROTOCOL_3_0 || s->protocol == WIRE_PROTOCOL_3_2);
     assert(!s->has_password && s->password.data == NULL);
 }
 
@@ -88,6 +117,8 @@ check_event(const struct wire_session *s, const struct wire_event *event)
     bool error = event->kind == WIRE_EV_ERROR;
     assert(error || (!event->rider && !event->unsolicited));
     assert(!(event->rider && event->unsolicited));
+    assert(event->kind != WIRE_EV_BACKEND_KEY || s->protocol == WIRE_PROTOCOL_3_2
+           || event->u.backend_key.key.len == WIRE_CANCEL_KEY_MIN);
     assert(event->kind != WIRE_EV_READY || s->transaction_status == event->transaction_status);
     assert(s->steps_count <= s->steps_cap);
 }

@@ -12,7 +12,9 @@ from pathlib import Path
 CORPUS = Path(__file__).parent / "corpus"
 
 # fuzz_session.c: how the session starts, and its steps.
-READY, PASSWORD = 0x01, 0x20
+READY, PASSWORD, TLS, NEWER = 0x01, 0x20, 0x40, 0x80
+# … and the bits above the number of steps.
+PREFER, REQUIRE, UNBINDABLE, LEAST = 0x20, 0x40, 0x60, 0x80
 ALLOW_ALL = 0x0F << 1
 STEPS = {letter: index for index, letter in enumerate("PBSDECYQ")}
 NONCE = b"A" * 24  # base64 of the target's nonce, 18 zero bytes
@@ -73,11 +75,11 @@ DATA, DONE = message("d", b"1\tone\n"), message("c")
 SERVER_FIRST = b"r=" + NONCE + b"server,s=c2FsdA==,i=4096"
 
 
-def session(start: int, steps: str, server: bytes) -> bytes:
+def session(start: int, steps: str, server: bytes, more: int = 0) -> bytes:
     chosen = bytes(
         STEPS[letter.upper()] | (0x80 if letter.islower() else 0) for letter in steps
     )
-    return bytes([start, len(steps)]) + chosen + server
+    return bytes([start, len(steps) | more]) + chosen + server
 
 
 def running(steps: str, *server: bytes) -> bytes:
@@ -88,7 +90,60 @@ def starting(*server: bytes, steps: str = "", password: int = PASSWORD) -> bytes
     return session(ALLOW_ALL | password, steps, b"".join(server))
 
 
+def bound(more: int, *server: bytes, tls: int = TLS) -> bytes:
+    """A startup with channel binding."""
+    return session(ALLOW_ALL | PASSWORD | tls, "", b"".join(server), more)
+
+
+def newer(*server: bytes, least: int = 0) -> bytes:
+    """A startup that asks for protocol 3.2."""
+    return session(ALLOW_ALL | NEWER, "", b"".join(server), least)
+
+
+def binding_corpus() -> dict[str, bytes]:
+    both = auth(10, b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0")
+    plain = auth(10, b"SCRAM-SHA-256\0\0")
+    rest = auth(11, SERVER_FIRST) + auth(12, b"v=" + b"A" * 43 + b"=") + AUTH_OK
+    return {
+        "plus": bound(PREFER, both, rest),
+        "plus_required": bound(REQUIRE, both, rest),
+        "plus_disabled": bound(0, both, rest),
+        "plus_not_offered": bound(PREFER, plain, rest),
+        "plus_not_offered_required": bound(REQUIRE, plain, rest),
+        "plus_unbindable": bound(UNBINDABLE, both, rest),
+        "plus_without_tls": bound(PREFER, both, rest, tls=0),
+        "plus_only": bound(0, auth(10, b"SCRAM-SHA-256-PLUS\0\0")),
+        "required_trust": bound(REQUIRE, AUTH_OK, BOOT),
+        "required_password": bound(REQUIRE, auth(3), AUTH_OK, BOOT),
+        "required_without_tls": bound(REQUIRE, plain, rest, tls=0),
+    }
+
+
+def version_corpus() -> dict[str, bytes]:
+    older = message("v", struct.pack(">II", 0x30000, 0))
+    long_key = message("K", struct.pack(">I", 42) + b"k" * 32)
+    return {
+        "version": newer(AUTH_OK, long_key, ready()),
+        "version_older": newer(older, AUTH_OK, KEY, ready()),
+        "version_older_long_key": newer(older, AUTH_OK, long_key, ready()),
+        "version_too_old": newer(older, AUTH_OK, least=LEAST),
+        "version_twice": newer(older, older, AUTH_OK),
+        "version_late": newer(AUTH_OK, older),
+        "version_newer": newer(message("v", struct.pack(">II", 0x30003, 0))),
+        "version_3_1": newer(message("v", struct.pack(">II", 0x30001, 0))),
+        "version_option": newer(
+            message("v", struct.pack(">II", 0x30000, 1) + b"_pq_.x\0")
+        ),
+        "version_key_longest": newer(AUTH_OK, message("K", b"k" * 260), ready()),
+        "version_key_too_long": newer(AUTH_OK, message("K", b"k" * 261), ready()),
+    }
+
+
 def session_corpus() -> dict[str, bytes]:
+    return running_corpus() | binding_corpus() | version_corpus()
+
+
+def running_corpus() -> dict[str, bytes]:
     first_rows = [columns(23, 25), row(b"\0\0\0\1", None), row(b"\0\0\0\2", b"x")]
     describe = [PARSED, parameters(23, 0), columns(23, 25)]
     return {

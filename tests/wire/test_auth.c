@@ -69,39 +69,49 @@ feed(struct bench *b, const char *bytes, size_t len, bool final)
     return status;
 }
 
+static struct wire_scram_terms
+terms_of(char flag, const char *binding)
+{
+    struct wire_scram_terms terms = {
+        .flag = flag, .binding = text_slice(binding), .iterations_max = 100000};
+    for (size_t i = 0; i < sizeof(terms.nonce); i++) {
+        terms.nonce[i] = (uint8_t)i;
+    }
+    return terms;
+}
+
 static void
 bench_first(struct bench *b)
 {
-    uint8_t nonce[18];
-    for (size_t i = 0; i < sizeof(nonce); i++) {
-        nonce[i] = (uint8_t)i;
-    }
+    struct wire_scram_terms terms = terms_of('n', "");
     bench_init(b);
-    CHECK_INT(wire_scram_first(&b->scram, nonce, &b->out, &b->error), WIRE_OK);
+    CHECK_INT(wire_scram_first(&b->scram, &terms, &b->out, &b->error), WIRE_OK);
     CHECK_INT(b->scram.state, WIRE_SCRAM_FIRST_SENT);
 }
 
 static void
-derive_key(struct bench *b, const char *password, uint8_t key[WIRE_SCRAM_KEY_LEN])
+derive_keys(struct bench *b, const char *password, struct wire_scram_keys *keys)
 {
+    uint8_t salted[WIRE_SCRAM_KEY_LEN];
     wire_slice salt = wire_buffer_unread(&b->scram.salt);
     int ok = PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt.ptr, (int)salt.len,
-                               (int)b->scram.iterations, EVP_sha256(), WIRE_SCRAM_KEY_LEN, key);
+                               (int)b->scram.iterations, EVP_sha256(), WIRE_SCRAM_KEY_LEN, salted);
     CHECK_INT(ok, 1);
+    CHECK_INT(wire_scram_derive(salted, keys, &b->error), WIRE_OK);
 }
 
 /* Up to the point where the server's last message is awaited. */
 static void
 bench_final(struct bench *b, const char *password)
 {
-    uint8_t key[WIRE_SCRAM_KEY_LEN];
+    struct wire_scram_keys keys;
     bench_first(b);
     check_sent(b, "n,,n=,r=" NONCE);
     CHECK_INT(feed(b, GOOD_FIRST ",x=ext", strlen(GOOD_FIRST ",x=ext"), false), WIRE_OK);
     CHECK_INT(b->scram.state, WIRE_SCRAM_KEY_NEEDED);
     CHECK_INT(b->scram.iterations, 2);
-    derive_key(b, password, key);
-    CHECK_INT(wire_scram_final(&b->scram, key, &b->out, &b->error), WIRE_OK);
+    derive_keys(b, password, &keys);
+    CHECK_INT(wire_scram_final(&b->scram, &keys, &b->out, &b->error), WIRE_OK);
     CHECK_INT(b->scram.state, WIRE_SCRAM_FINAL_SENT);
 }
 
@@ -168,7 +178,7 @@ test_rfc_7677(void)
     static const char server[] = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
                                  "s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
     static const char salt[] = "\x5b\x6d\x99\x68\x9d\x12\x35\x8e\xec\xa0\x4b\x14\x12\x36\xfa\x81";
-    uint8_t key[WIRE_SCRAM_KEY_LEN];
+    struct wire_scram_keys keys;
     struct bench b;
     bench_init(&b);
     wire_buffer_put(&b.scram.client_first_bare, client, strlen(client));
@@ -177,9 +187,11 @@ test_rfc_7677(void)
     b.scram.server_nonce_start = 2;
     b.scram.server_nonce_len = strcspn(server, ",") - 2;
     b.scram.iterations = 4096;
+    b.scram.channel_len = 3;
+    memcpy(b.scram.channel, "n,,", 3);
     b.scram.state = WIRE_SCRAM_KEY_NEEDED;
-    derive_key(&b, "pencil", key);
-    CHECK_INT(wire_scram_final(&b.scram, key, &b.out, &b.error), WIRE_OK);
+    derive_keys(&b, "pencil", &keys);
+    CHECK_INT(wire_scram_final(&b.scram, &keys, &b.out, &b.error), WIRE_OK);
     check_sent(&b, "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
                    "p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
     static const char last[] = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
@@ -217,13 +229,96 @@ test_final_extension(void)
 static void
 test_appends(void)
 {
-    static const uint8_t nonce[18] = {0};
+    struct wire_scram_terms terms = terms_of('n', "");
     struct bench b;
     bench_init(&b);
     wire_buffer_put(&b.out, "head:", 5);
-    CHECK_INT(wire_scram_first(&b.scram, nonce, &b.out, &b.error), WIRE_OK);
-    check_sent(&b, "head:n,,n=,r=AAAAAAAAAAAAAAAAAAAAAAAA");
+    CHECK_INT(wire_scram_first(&b.scram, &terms, &b.out, &b.error), WIRE_OK);
+    check_sent(&b, "head:n,,n=,r=" NONCE);
     bench_clear(&b);
+}
+
+/* The channel */
+
+/* The whole exchange with a flag and a binding, which is not looked at without 'p'. */
+static void
+check_channel(char flag, const char *binding, const char *header, const char *channel,
+              const char *rest, const char *signature)
+{
+    char expected[400];
+    struct wire_scram_keys keys;
+    struct wire_scram_terms terms = terms_of(flag, binding);
+    struct bench b;
+    bench_init(&b);
+    CHECK_INT(wire_scram_first(&b.scram, &terms, &b.out, &b.error), WIRE_OK);
+    snprintf(expected, sizeof(expected), "%sn=,r=" NONCE, header);
+    check_sent(&b, expected);
+    CHECK_INT(feed(&b, GOOD_FIRST ",x=ext", strlen(GOOD_FIRST ",x=ext"), false), WIRE_OK);
+    derive_keys(&b, "secret", &keys);
+    CHECK_INT(wire_scram_final(&b.scram, &keys, &b.out, &b.error), WIRE_OK);
+    snprintf(expected, sizeof(expected), "c=%s,r=" NONCE "server!,p=%s", channel, rest);
+    check_sent(&b, expected);
+    CHECK_INT(feed(&b, signature, strlen(signature), true), WIRE_OK);
+    CHECK_INT(b.scram.state, WIRE_SCRAM_VERIFIED);
+    bench_clear(&b);
+    CHECK_INT(b.scram.channel[0], 0);
+}
+
+static void
+test_channels(void)
+{
+    char longest[WIRE_BINDING_MAX + 1];
+    for (int i = 0; i < WIRE_BINDING_MAX; i++) {
+        longest[i] = (char)(i + 1);
+    }
+    longest[WIRE_BINDING_MAX] = '\0';
+    check_channel('n', "ignored", "n,,", "biws", "lSMX+mRWHKby1sHVUBBm/d7FslaVduqkvhWYavlPosE=",
+                  "v=5G2XM9VhQBDzY2q8NMDf9wZRxK8rln8hwHrLVxugV7A=");
+    check_channel('y', "ignored", "y,,", "eSws", "/FeXcuE1bb5aTK0R4q/0ZxYwYpVdM7+o1n/rdvIPC1s=",
+                  "v=ZBHa3diELy/vLP5675PEQlPDnArqn7rAaXa3nXZ0BqU=");
+    check_channel('p', "binding data", "p=tls-server-end-point,,",
+                  "cD10bHMtc2VydmVyLWVuZC1wb2ludCwsYmluZGluZyBkYXRh",
+                  "zy0ZOPUhDoX9rQFtZIPReTq4FzBgLMWqiOq1dfp5ENA=",
+                  "v=IwSa+3/asEHlubefkWDQ9BcX++x5UOxL0z42NZqy6f4=");
+    check_channel('p', "x", "p=tls-server-end-point,,", "cD10bHMtc2VydmVyLWVuZC1wb2ludCwseA==",
+                  "mnWsxQP8Z72grRDVpY2IfN3PlmWPH24ls/Xk9azZYTs=",
+                  "v=SmbcwP4a4UrELj6OZ5F3OhVw9IxjxZfV4Caga92eicQ=");
+    check_channel(
+        'p', longest, "p=tls-server-end-point,,",
+        "cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs8PT4/QA==",
+        "NO2Tnks81SZwVzIbr1pjB2/PGF8D3IuFxPTAehY0ZHs=",
+        "v=8BSR/qgN/r1Tq6938Ly5Wbb/SwnRmtHKDSk5h9ylzhY=");
+}
+
+/* The cap is that of the terms, up to the largest there is. */
+static void
+test_iterations_max(void)
+{
+    static const struct {
+        uint32_t max;
+        const char *count;
+        enum wire_status status;
+    } cases[] = {
+        {1, "1", WIRE_OK},
+        {1, "2", WIRE_ERR_AUTH},
+        {10000000, "10000000", WIRE_OK},
+        {10000000, "10000001", WIRE_ERR_AUTH},
+        {UINT32_MAX, "4294967295", WIRE_OK},
+        {UINT32_MAX, "4294967296", WIRE_ERR_AUTH},
+        {UINT32_MAX, "99999999999999999999999", WIRE_ERR_AUTH},
+        {0, "1", WIRE_ERR_AUTH},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char message[200];
+        struct wire_scram_terms terms = terms_of('n', "");
+        struct bench b;
+        terms.iterations_max = cases[i].max;
+        bench_init(&b);
+        CHECK_INT(wire_scram_first(&b.scram, &terms, &b.out, &b.error), WIRE_OK);
+        snprintf(message, sizeof(message), "r=" NONCE "x,s=c2FsdA==,i=%s", cases[i].count);
+        CHECK_INT(feed(&b, message, strlen(message), false), cases[i].status);
+        bench_clear(&b);
+    }
 }
 
 /* server-first-message */
@@ -541,17 +636,17 @@ test_final_twice(void)
 static void
 test_memory(void)
 {
-    static const uint8_t nonce[18] = {0};
-    static const uint8_t key[WIRE_SCRAM_KEY_LEN] = {0};
+    struct wire_scram_terms terms = terms_of('n', "");
+    struct wire_scram_keys keys = {{0}, {0}};
     struct bench b;
     bench_init(&b);
     b.scram.client_first_bare.failed = WIRE_ERR_MEMORY;
-    CHECK_INT(wire_scram_first(&b.scram, nonce, &b.out, &b.error), WIRE_ERR_MEMORY);
+    CHECK_INT(wire_scram_first(&b.scram, &terms, &b.out, &b.error), WIRE_ERR_MEMORY);
     CHECK_INT(wire_buffer_size(&b.out), 0);
     bench_clear(&b);
     bench_init(&b);
     b.out.failed = WIRE_ERR_LIMIT;
-    CHECK_INT(wire_scram_first(&b.scram, nonce, &b.out, &b.error), WIRE_ERR_LIMIT);
+    CHECK_INT(wire_scram_first(&b.scram, &terms, &b.out, &b.error), WIRE_ERR_LIMIT);
     bench_clear(&b);
     bench_first(&b);
     b.scram.salt.failed = WIRE_ERR_MEMORY;
@@ -567,7 +662,7 @@ test_memory(void)
     CHECK_INT(feed(&b, GOOD_FIRST, strlen(GOOD_FIRST), false), WIRE_OK);
     wire_buffer_clear(&b.out, false);
     b.out.failed = WIRE_ERR_MEMORY;
-    CHECK_INT(wire_scram_final(&b.scram, key, &b.out, &b.error), WIRE_ERR_MEMORY);
+    CHECK_INT(wire_scram_final(&b.scram, &keys, &b.out, &b.error), WIRE_ERR_MEMORY);
     bench_clear(&b);
 }
 
@@ -577,8 +672,9 @@ static void
 test_no_digests(void)
 {
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
-    static const uint8_t key[WIRE_SCRAM_KEY_LEN] = {0};
+    static const uint8_t salted[WIRE_SCRAM_KEY_LEN] = {0};
     static const uint8_t salt[WIRE_SALT_LEN] = {0};
+    struct wire_scram_keys keys = {{0}, {0}};
     uint8_t digest[32];
     char answer[WIRE_MD5_ANSWER_LEN + 1];
     struct bench b;
@@ -586,8 +682,11 @@ test_no_digests(void)
     CHECK_INT(feed(&b, GOOD_FIRST, strlen(GOOD_FIRST), false), WIRE_OK);
     CHECK_INT(EVP_set_default_properties(NULL, "fips=yes"), 1);
     CHECK_INT(wire_sha256(text_slice("abc"), digest), WIRE_ERR_MEMORY);
-    CHECK_INT(wire_scram_final(&b.scram, key, &b.out, &b.error), WIRE_ERR_AUTH);
+    CHECK_INT(wire_scram_final(&b.scram, &keys, &b.out, &b.error), WIRE_ERR_AUTH);
     CHECK_INT(b.scram.state, WIRE_SCRAM_KEY_NEEDED);
+    bench_clear(&b);
+    bench_init(&b);
+    CHECK_INT(wire_scram_derive(salted, &keys, &b.error), WIRE_ERR_AUTH);
     bench_clear(&b);
     bench_init(&b);
     enum wire_status status =
@@ -609,6 +708,8 @@ main(void)
     test_whole_exchange();
     test_final_extension();
     test_appends();
+    test_channels();
+    test_iterations_max();
     test_first_good();
     test_first_nonce();
     test_first_extensions();

@@ -16,13 +16,6 @@ parse_authentication(wire_slice body)
 }
 
 static bool
-parse_backend_key(wire_slice body)
-{
-    struct wire_backend_key out;
-    return wire_parse_backend_key(body, &out);
-}
-
-static bool
 parse_parameter_status(wire_slice body)
 {
     struct wire_parameter out;
@@ -126,7 +119,6 @@ check_exact(parser parse, const char *bytes, size_t len, int line)
 static void
 test_exact_lengths(void)
 {
-    CHECK_EXACT(parse_backend_key, "\1\2\3\4key!");
     CHECK_EXACT(parse_parameter_status, "name\0value\0");
     CHECK_EXACT(parse_parameter_status, "\0\0");
     CHECK_EXACT(parse_ready, "I");
@@ -160,6 +152,13 @@ test_backend_key(void)
     CHECK(wire_parse_backend_key(SLICE("\xFF\0\0\1key!"), &out));
     CHECK_INT(out.pid, 0xFF000001);
     CHECK_SLICE(out.key, "key!");
+    CHECK(wire_parse_backend_key(SLICE("\xFF\0\0\1longer key"), &out));
+    CHECK_SLICE(out.key, "longer key");
+    for (size_t len = 0; len <= 4 + WIRE_CANCEL_KEY_MAX + 1; len++) {
+        uint8_t body[4 + WIRE_CANCEL_KEY_MAX + 1] = {0};
+        CHECK_INT(wire_parse_backend_key((wire_slice){body, len}, &out),
+                  len >= 4 + WIRE_CANCEL_KEY_MIN && len <= 4 + WIRE_CANCEL_KEY_MAX);
+    }
 }
 
 static void

@@ -27,10 +27,10 @@ test_startup(struct wire_buffer *b)
 {
     struct wire_pair pairs[] = {{text_slice("user"), text_slice("me")},
                                 {text_slice("options"), nothing}};
-    wire_put_startup(b, pairs, 2);
+    wire_put_startup(b, WIRE_PROTOCOL_3_0, pairs, 2);
     CHECK_SENT(b, "\0\0\0\x1A\0\3\0\0user\0me\0options\0\0\0");
-    wire_put_startup(b, NULL, 0);
-    CHECK_SENT(b, "\0\0\0\x09\0\3\0\0\0");
+    wire_put_startup(b, WIRE_PROTOCOL_3_2, NULL, 0);
+    CHECK_SENT(b, "\0\0\0\x09\0\3\0\2\0");
     wire_put_ssl_request(b);
     CHECK_SENT(b, "\0\0\0\x08\x04\xD2\x16\x2F");
 }
