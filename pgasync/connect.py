@@ -166,7 +166,7 @@ async def _awaited(awaitable: Any) -> Any:
 
 async def _password(config: Config, host: Host, deadline: float | None) -> bytes | None:
     """The password's bytes; a callable is asked at every connect."""
-    value = config.password
+    value = host.password if config.password is None else config.password
     if callable(value):
         asked = value()
         if inspect.isawaitable(asked):

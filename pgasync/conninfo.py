@@ -1,22 +1,29 @@
 """Where to connect and how: DSN, keywords and PG* variables to one Config.
 
 The rules are libpq's (PostgreSQL documentation, "Database Connection Control
-Functions"): a keyword wins over the DSN, the DSN over the environment, the
-environment over the default. No message here shows a password.
+Functions"): a keyword wins over the DSN, the DSN over the service file, that over the
+environment, the environment over the default. No message here shows a password.
 """
 
+import base64
+import binascii
 import difflib
 import getpass
 import ipaddress
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from . import values
+from .dsn import is_dsn, parse_dsn
 from .errors import InterfaceError, NotSupportedError
-from .options import KEYWORDS as _CODEC_KEYWORDS
+from .keywords import ALIASES, KNOWN, LIBPQ
 from .options import codec_options, session_zone
+from .passfile import find_password, read_passfile
+from .service import read_service
+from .tlskeywords import tls_settings
 
 if TYPE_CHECKING:
     import ssl
@@ -28,84 +35,14 @@ Password = str | bytes | Callable[[], str | bytes | Awaitable[str | bytes]]
 DEFAULT_PORT = 5432
 SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
 AUTH_METHODS = ("none", "password", "md5", "scram-sha-256")
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+PROTOCOLS = {"3.0": 0x30000, "3.2": 0x30002, "latest": 0x30002}
+SCRAM_KEY_BYTES = 32
+NO = ("false", "off", "no", "0")
 
-_ENVIRONMENT = {
-    "host": "PGHOST",
-    "hostaddr": "PGHOSTADDR",
-    "port": "PGPORT",
-    "user": "PGUSER",
-    "password": "PGPASSWORD",
-    "dbname": "PGDATABASE",
-    "application_name": "PGAPPNAME",
-    "connect_timeout": "PGCONNECT_TIMEOUT",
-    "sslmode": "PGSSLMODE",
-    "options": "PGOPTIONS",
-    "require_auth": "PGREQUIREAUTH",
-}
-_ALIASES = {"database": "dbname", "timeout": "connect_timeout"}
-_KEYWORDS = (
-    *_ENVIRONMENT,
-    *_ALIASES,
-    "autocommit",
-    "cancel_timeout",
-    "client_encoding",
-    "command_timeout",
-    "fallback_application_name",
-    "max_cached_statement_lifetime",
-    "prepared_statements",
-    "row_factory",
-    "server_settings",
-    "ssl",
-    "statement_cache_size",
-    "types",
-    *_CODEC_KEYWORDS,
-)
 # None is a choice of its own; for all others it is as if they were not given.
 _NONE_COUNTS = ("json_loads", "json_dumps")
-# Known to libpq, asked for by someone who would be misled by silence.
-_NOT_YET = frozenset(
-    (
-        "channel_binding",
-        "gssdelegation",
-        "gssencmode",
-        "gsslib",
-        "keepalives",
-        "keepalives_count",
-        "keepalives_idle",
-        "keepalives_interval",
-        "krbsrvname",
-        "load_balance_hosts",
-        "max_protocol_version",
-        "min_protocol_version",
-        "oauth_client_id",
-        "oauth_client_secret",
-        "oauth_issuer",
-        "oauth_scope",
-        "passfile",
-        "replication",
-        "requirepeer",
-        "scram_client_key",
-        "scram_server_key",
-        "service",
-        "servicefile",
-        "ssl_max_protocol_version",
-        "ssl_min_protocol_version",
-        "sslcert",
-        "sslcertmode",
-        "sslcompression",
-        "sslcrl",
-        "sslcrldir",
-        "sslkey",
-        "sslkeylogfile",
-        "sslnegotiation",
-        "sslpassword",
-        "sslrootcert",
-        "sslsni",
-        "target_session_attrs",
-        "tcp_user_timeout",
-    )
-)
+# Texts are str whatever the terminal's encoding is: this variable means nothing here.
+_VARIABLES_IGNORED = ("PGCLIENTENCODING",)
 
 
 @dataclass(frozen=True)
@@ -154,7 +91,6 @@ class Config:
     keepalives_count: int | None = None
     tcp_user_timeout: int | None = None  # ms
     requirepeer: str | None = None
-    gssencmode: str = "disable"
     sslmode: str = "prefer"
     sslnegotiation: str = "postgres"
     sslcert: str | None = None
@@ -222,117 +158,54 @@ def parse(
     environ: Mapping[str, str] | None = None,
 ) -> Config:
     """The Config of a DSN (URI or `key=value` string), keywords and environment.
+    Reads the service file where one is asked for, and the password file.
 
     Raises InterfaceError for what cannot be understood, NotSupportedError for
     what this version cannot do.
     """
     env = os.environ if environ is None else environ
-    given: dict[str, Any] = _canonical(parse_dsn(dsn) if dsn else {})
-    given |= _canonical(keywords or {})
-    for keyword, variable in _ENVIRONMENT.items():
-        if keyword not in given and variable in env:
-            given[keyword] = env[variable]
+    given = _given(dsn, keywords or {})
+    service = given.get("service") or env.get("PGSERVICE")
+    if service:
+        for keyword, value in read_service(str(service), env).items():
+            given.setdefault(keyword, value)
+    for known in LIBPQ.values():
+        variable = known.variable
+        if variable is None or variable in _VARIABLES_IGNORED:
+            continue
+        if variable in env:
+            given.setdefault(known.name, env[variable])
     for keyword, value in given.items():
         _check_text(keyword, value)
-    return _build(given)
+    config = _build(given)
+    return config if config.password else _with_passwords(config, given, env)
 
 
-def parse_dsn(dsn: str) -> dict[str, str]:
-    """The keywords of a URI or a `key=value` string, not yet checked."""
-    if not isinstance(dsn, str):
-        raise InterfaceError(f"the DSN is a str, not a {type(dsn).__name__}")
-    for scheme in ("postgresql://", "postgres://"):
-        if dsn.startswith(scheme):
-            return _parse_uri(dsn[len(scheme) :])
-    return _parse_pairs(dsn)
+def _given(dsn: str | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """What the caller says. A database name may be a DSN, which adds to the first."""
+    given: dict[str, Any] = _canonical(parse_dsn(dsn) if dsn else {})
+    named = _canonical(keywords)
+    if isinstance(named.get("dbname"), str) and is_dsn(named["dbname"]):
+        given |= _canonical(parse_dsn(named.pop("dbname")))
+    return given | named
 
 
-# ------------------------------------------------------------------ the DSN's text
-
-
-def _parse_uri(rest: str) -> dict[str, str]:
-    """What follows `postgresql://`: [user[:password]@][hosts][/dbname][?params]."""
-    found: dict[str, str] = {}
-    at = re.match(r"[^@/]*@", rest)
-    if at:
-        user, _, password = at.group()[:-1].partition(":")
-        found |= {"user": user, "password": password}
-        rest = rest[at.end() :]
-    rest, _, query = rest.partition("?")
-    hosts, _, found["dbname"] = rest.partition("/")
-    found |= _uri_hosts(hosts)
-    found = {key: _unquote(value, key) for key, value in found.items() if value}
-    return found | _uri_query(query)
-
-
-def _uri_hosts(text: str) -> dict[str, str]:
-    hosts, ports = [], []
-    for netloc in text.split(","):
-        if "@" in netloc:  # part of a password, so it is not shown
-            raise InterfaceError("the URI has a second @: write %40 in a password")
-        match = re.fullmatch(r"(?:\[([^\]]+)\]|(?!\[)([^:]*))(?::(.*))?", netloc)
-        if match is None:
-            raise InterfaceError("a host of the URI cannot be understood")
-        hosts.append(match[1] or match[2] or "")
-        ports.append(match[3] or "")
-    return {"host": ",".join(hosts), "port": ",".join(ports)}
-
-
-def _uri_query(query: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for pair in query.split("&") if query else ():
-        key, equals, value = pair.partition("=")
-        key = _unquote(key, "a parameter's name")
-        if not equals or not key or "=" in value:
-            raise InterfaceError(
-                f"the URI's parameter {key!r} is not written as key=value"
-            )
-        found[key] = _unquote(value, key)
-    return found
-
-
-def _unquote(text: str, what: str) -> str:
-    """Percent-decodes as libpq: every % must be followed by two hex digits."""
-    if "%" not in text:
-        return text
-    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise InterfaceError(
-            f"the URI's {what} has a % that no two hex digits follow: write %25"
-        )
-    raw = re.sub(
-        rb"%(..)", lambda m: bytes([int(m[1], 16)]), text.encode("utf-8"), flags=re.S
-    )
-    if b"\0" in raw:
-        raise InterfaceError(f"the URI's {what} contains a NUL character")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InterfaceError(f"the URI's {what} is not UTF-8 when decoded") from None
-
-
-_PAIR = re.compile(
-    r"""\s*(?P<key>[^\s=]+)\s*=\s*
-        (?:'(?P<quoted>(?:[^'\\]|\\.)*)'|(?!')(?P<plain>(?:[^\s\\]|\\.|\\\Z)*))
-        \s*""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def _parse_pairs(text: str) -> dict[str, str]:
-    """`key=value key='va lue'`, with backslashes before quotes and backslashes."""
-    found: dict[str, str] = {}
-    position = 0
-    while position < len(text) and not text[position:].isspace():
-        match = _PAIR.match(text, position)
-        if match is None:
-            raise InterfaceError(
-                "the DSN is neither a postgresql:// URI nor key=value pairs "
-                f"(at character {position})"
-            )
-        value = match["plain"] if match["quoted"] is None else match["quoted"]
-        found[match["key"]] = re.sub(r"\\(.?)", r"\1", value, flags=re.DOTALL)
-        position = match.end()
-    return found
+def _with_passwords(
+    config: Config, given: Mapping[str, Any], env: Mapping[str, str]
+) -> Config:
+    """Each host with its password from the password file."""
+    path = values.text(given, "passfile")
+    if path is None:
+        path = os.path.join(env.get("HOME") or os.path.expanduser("~"), ".pgpass")
+    lines = read_passfile(path)
+    if not lines:
+        return config
+    hosts = []
+    for host in config.hosts:
+        name = "localhost" if host.host in SOCKET_DIRECTORIES else host.host
+        password = find_password(lines, name, host.port, config.dbname, config.user)
+        hosts.append(replace(host, password=password))
+    return replace(config, hosts=tuple(hosts))
 
 
 # --------------------------------------------------------------- keywords to Config
@@ -342,8 +215,8 @@ def _canonical(given: Mapping[str, Any]) -> dict[str, Any]:
     """Checks the names and replaces aliases; None means that nothing was given."""
     found: dict[str, Any] = {}
     for keyword, value in given.items():
-        name = _ALIASES.get(keyword, keyword)
-        if keyword not in _KEYWORDS:
+        name = ALIASES.get(keyword, keyword)
+        if keyword not in KNOWN:
             raise _unknown(keyword)
         if value is None and keyword not in _NONE_COUNTS:
             continue
@@ -353,12 +226,8 @@ def _canonical(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _unknown(keyword: str) -> Exception:
-    if keyword in _NOT_YET:
-        return NotSupportedError(
-            f"the connection keyword {keyword!r} is not supported in this version"
-        )
-    near = difflib.get_close_matches(keyword, _KEYWORDS, 1, 0.5)
+def _unknown(keyword: str) -> InterfaceError:
+    near = difflib.get_close_matches(keyword, KNOWN, 1, 0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return InterfaceError(f"unknown connection keyword {keyword!r}{hint}")
 
@@ -380,26 +249,42 @@ def _check_text(keyword: str, value: object) -> None:
 
 
 def _build(given: dict[str, Any]) -> Config:
-    user = _text(given, "user") or _os_user()
-    methods, cleartext = _auth(_text(given, "require_auth"))
-    _check_encoding(given.get("client_encoding", "UTF8"))
-    name = _text(given, "application_name")
+    _check_refused(given)
+    user = values.text(given, "user") or _os_user()
+    methods, cleartext = _auth(values.text(given, "require_auth"))
+    _check_encoding(given.get("client_encoding") or "UTF8")
+    name = values.text(given, "application_name")
+    lowest, highest = _protocols(given)
     return Config(
         hosts=_hosts(given),
         user=user,
-        dbname=_text(given, "dbname") or user,
+        dbname=values.text(given, "dbname") or user,
         password=_password(given.get("password")),
-        connect_timeout=_limit(given, "connect_timeout", 60.0),
-        application_name=name or _text(given, "fallback_application_name"),
-        options=_text(given, "options"),
-        sslmode=_sslmode(given),
+        connect_timeout=values.limit(given, "connect_timeout", 60.0),
+        application_name=name or values.text(given, "fallback_application_name"),
+        options=values.text(given, "options"),
+        target_session_attrs=values.choice(given, "target_session_attrs"),
+        load_balance_hosts=values.choice(given, "load_balance_hosts"),
+        keepalives=values.integer(given, "keepalives") != 0,
+        keepalives_idle=values.integer(given, "keepalives_idle"),
+        keepalives_interval=values.integer(given, "keepalives_interval"),
+        keepalives_count=values.integer(given, "keepalives_count"),
+        tcp_user_timeout=values.integer(given, "tcp_user_timeout"),
+        requirepeer=values.text(given, "requirepeer"),
+        **tls_settings(given),
+        channel_binding=values.choice(given, "channel_binding"),
+        scram_client_key=_scram_key(given, "scram_client_key"),
+        scram_server_key=_scram_key(given, "scram_server_key"),
+        scram_max_iterations=_iterations(given),
+        min_protocol_version=lowest,
+        max_protocol_version=highest,
         server_settings=_settings(given.get("server_settings", {}), name),
-        autocommit=_flag(given, "autocommit", False),
+        autocommit=values.flag(given, "autocommit", False),
         row_factory=_row_factory(given.get("row_factory")),
-        command_timeout=_limit(given, "command_timeout", None),
-        cancel_timeout=_seconds(given, "cancel_timeout", 5.0),
+        command_timeout=values.limit(given, "command_timeout", None),
+        cancel_timeout=values.seconds(given, "cancel_timeout", 5.0),
         statement_cache_size=_cache_size(given),
-        max_cached_statement_lifetime=_seconds(
+        max_cached_statement_lifetime=values.seconds(
             given, "max_cached_statement_lifetime", 0.0
         ),
         codec_options=codec_options(given),
@@ -410,11 +295,58 @@ def _build(given: dict[str, Any]) -> Config:
     )
 
 
-def _text(given: Mapping[str, Any], keyword: str) -> str | None:
-    value = given.get(keyword)
-    if value is None or isinstance(value, str):
-        return value or None
-    raise InterfaceError(f"{keyword} is a str, not a {type(value).__name__}")
+def _check_refused(given: Mapping[str, Any]) -> None:
+    for name in given:
+        keyword = LIBPQ.get(name)
+        if keyword is None or keyword.refused is None:
+            continue
+        if name != "replication" or str(given[name]).lower() not in NO:
+            raise NotSupportedError(
+                f"the connection keyword {name!r} is not supported: {keyword.refused}"
+            )
+    if values.choice(given, "gssencmode") == "require":
+        raise NotSupportedError("gssencmode=require: pgasync has no GSSAPI")
+
+
+def _iterations(given: Mapping[str, Any]) -> int:
+    number = values.integer(given, "scram_max_iterations")
+    if number is not None and number < 1:
+        raise InterfaceError(f"scram_max_iterations must be over 0, not {number}")
+    return 100_000 if number is None else number
+
+
+def _protocols(given: Mapping[str, Any]) -> tuple[int, int]:
+    def version(keyword: str) -> int | None:
+        value = given.get(keyword)
+        if value is None or value == "":
+            return None
+        if str(value) not in PROTOCOLS:
+            raise InterfaceError(
+                f"{keyword} {value!r} is not one of {', '.join(PROTOCOLS)}"
+            )
+        return PROTOCOLS[str(value)]
+
+    oldest = PROTOCOLS["3.0"]
+    lowest = version("min_protocol_version") or oldest
+    highest = version("max_protocol_version")
+    if highest is None:
+        highest = PROTOCOLS["latest"] if lowest > oldest else oldest
+    if lowest > highest:
+        raise InterfaceError("min_protocol_version is higher than max_protocol_version")
+    return lowest, highest
+
+
+def _scram_key(given: Mapping[str, Any], keyword: str) -> bytes | None:
+    encoded = values.text(given, keyword)
+    if encoded is None:
+        return None
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != SCRAM_KEY_BYTES:
+        raise InterfaceError(f"{keyword} is {SCRAM_KEY_BYTES} bytes in base64")
+    return key
 
 
 def _os_user() -> str:
@@ -440,25 +372,14 @@ def _password(value: object) -> Password | None:
     )
 
 
-def _list(value: object, keyword: str) -> list[str]:
-    """A comma-separated list, or the sequence that SQLAlchemy's URLs give."""
-    if isinstance(value, str):
-        return [item.strip() for item in value.split(",")]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return [str(value)]
-    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        return ["" if item is None else str(item) for item in value]
-    raise InterfaceError(f"{keyword} is a str, not a {type(value).__name__}")
-
-
 def _hosts(given: Mapping[str, Any]) -> tuple[Host, ...]:
-    names = _list(given.get("host", ""), "host")
-    addresses = _list(given.get("hostaddr", ""), "hostaddr")
+    names = values.items(given.get("host", ""), "host")
+    addresses = values.items(given.get("hostaddr", ""), "hostaddr")
     if addresses == [""]:
         addresses = names
     elif names == [""]:
         names = addresses
-    ports = _list(given.get("port", ""), "port")
+    ports = values.items(given.get("port", ""), "port")
     if len(names) != len(addresses):
         raise InterfaceError(
             f"{len(names)} host names and {len(addresses)} hostaddr values"
@@ -494,68 +415,13 @@ def _port(text: str) -> int:
     )
 
 
-def _number(keyword: str, value: object) -> float:
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if number == number:
-            return number
-    raise InterfaceError(f"{keyword} is a number of seconds, not {value!r}")
-
-
-def _seconds(given: Mapping[str, Any], keyword: str, default: float) -> float:
-    number = _number(keyword, given.get(keyword, default))
-    if number < 0:
-        raise InterfaceError(f"{keyword} cannot be negative: {number:g}")
-    return number
-
-
-def _limit(
-    given: Mapping[str, Any], keyword: str, default: float | None
-) -> float | None:
-    """Seconds; 0, a negative number and infinity mean no limit, as in libpq."""
-    if keyword not in given:
-        return default
-    number = _number(keyword, given[keyword])
-    return number if 0 < number < float("inf") else None
-
-
-def _flag(given: Mapping[str, Any], keyword: str, default: bool) -> bool:
-    value = given.get(keyword, default)
-    if isinstance(value, bool):
-        return value
-    known = {"true": True, "on": True, "yes": True, "1": True}
-    known |= {"false": False, "off": False, "no": False, "0": False}
-    if str(value).lower() in known:
-        return known[str(value).lower()]
-    raise InterfaceError(f"{keyword} is True or False, not {value!r}")
-
-
 def _check_encoding(value: object) -> None:
     name = str(value).lower().replace("-", "").replace("_", "")
-    if name not in ("utf8", "unicode"):
+    if name not in ("utf8", "unicode", "auto"):
         raise NotSupportedError(
             f"client_encoding {value!r}: pgasync speaks UTF8 only; the server "
             "converts from and to whatever the database is stored in"
         )
-
-
-def _sslmode(given: Mapping[str, Any]) -> str:
-    ssl = given.get("ssl")
-    mode = _text(given, "sslmode")
-    if ssl is not None:
-        if isinstance(ssl, str) and ssl in SSL_MODES:
-            mode = ssl
-        elif isinstance(ssl, (bool, str)):
-            mode = "require" if _flag(given, "ssl", False) else "disable"
-        else:
-            mode = "require"
-    mode = mode or "prefer"
-    if mode not in SSL_MODES:
-        raise InterfaceError(f"sslmode {mode!r} is not one of {', '.join(SSL_MODES)}")
-    return mode
 
 
 def _settings(value: object, name: str | None) -> tuple[tuple[str, str], ...]:
@@ -625,7 +491,7 @@ def _auth(text: str | None) -> tuple[frozenset[str], bool]:
         return frozenset(AUTH_METHODS) - set(names), False
     methods = frozenset(names) & set(AUTH_METHODS)
     if not methods:
-        raise NotSupportedError(f"require_auth={text}: not supported in this version")
+        raise NotSupportedError(f"require_auth={text}: pgasync has none of these")
     return methods, "password" in methods
 
 

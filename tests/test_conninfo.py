@@ -178,13 +178,15 @@ def test_unknown_keyword(keyword: str, hint: str) -> None:
 @pytest.mark.parametrize(
     "keywords",
     [
-        {"passfile": "x"},
-        {"target_session_attrs": "any"},
+        {"replication": "database"},
+        {"oauth_issuer": "x"},
+        {"sslkeylogfile": "x"},
+        {"gssencmode": "require"},
         {"client_encoding": "LATIN1"},
         {"require_auth": "gss"},
     ],
 )
-def test_not_supported_yet(keywords: dict[str, Any]) -> None:
+def test_not_supported(keywords: dict[str, Any]) -> None:
     with pytest.raises(NotSupportedError):
         config(**keywords)
 
