@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import random
+import time
+
+import libpq
+from pgasync.dsn import parse_dsn
+from pgasync.errors import InterfaceError
+from pgasync.keywords import LIBPQ
 
 SEEDS = (
     "postgresql://user:pw@host:5432/db?sslmode=require&application_name=x",
@@ -14,7 +20,8 @@ SEEDS = (
 )
 ATOMS = (
     *"postgresql:// postgres:// user password host port dbname sslmode ssl".split(),
-    *"true requiressl requiressl= 1 = & ? / @ : , [ ] [::1] ::1 %20 %2F %00 %zz %".split(),
+    *"true requiressl requiressl= 1 = & ? / @ : , [ ] [::1] ::1 %20 %2F".split(),
+    *"%00 %zz %".split(),
     *"' \\ \\' '' a b é %C3%A9 options application_name .. 0 hostaddr # ; *".split(),
     *(" ", "  ", "\t", "\n", "\x0b", "\u00a0", "=", "=", "&", "%3D", "%0a", "\x7f"),
 )
@@ -32,3 +39,43 @@ def random_dsn(source: random.Random) -> str:
         put = source.choice(("", source.choice(ATOMS), source.choice(ATOMS)))
         text = text[:at] + put + text[at + cut :]
     return text
+
+
+def ours(text: str) -> dict[str, bytes] | None:
+    """What the text says to us, None when it is refused."""
+    try:
+        found = parse_dsn(text)
+    except InterfaceError:
+        return None
+    if not found.keys() <= LIBPQ.keys():
+        return None  # an unknown keyword, which conninfo.parse() refuses by name
+    return {key: value.encode() for key, value in found.items()}
+
+
+def is_stricter(text: str) -> bool:
+    """One of the deliberate differences: refused here, accepted by libpq."""
+    try:
+        parse_dsn(text)
+    except InterfaceError as error:
+        return "second @" in str(error) or "not UTF-8" in str(error)
+    return False
+
+
+def differs(oracle: libpq.LibPQ, text: str) -> bool:
+    """Whether libpq makes something else of the text."""
+    return not is_stricter(text) and ours(text) != oracle.parse(text.encode())
+
+
+def fuzz(seconds: float, seed: int) -> tuple[int, str | None]:
+    """Random DSNs against libpq: how many were tried, and the first that differs."""
+    oracle = libpq.LibPQ(18)
+    source = random.Random(seed)
+    end = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < end:
+        for _ in range(1000):
+            text = random_dsn(source)
+            if differs(oracle, text):
+                return count, text
+            count += 1
+    return count, None

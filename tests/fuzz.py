@@ -1,4 +1,5 @@
-"""Runs the fuzz targets of tests/wire and tests/codec.
+"""Runs the fuzz targets of tests/wire and tests/codec, and `conninfo`, which compares
+what libpq and pgasync make of random DSNs.
 
     python tests/fuzz.py [--seconds N] [TARGET ...]
 
@@ -15,12 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import dsns
 import fuzzing
 from codec import fuzz_codec
 from fuzzing import Target
 from wire import fuzz_wire
 
 TARGETS = {target.name: target for target in [*fuzz_wire.targets(), fuzz_codec.TARGET]}
+CONNINFO = "conninfo"
+NAMES = [*TARGETS, CONNINFO]
 
 
 def build(target: Target, clang: bool, folder: Path) -> Path:
@@ -74,19 +78,32 @@ def fuzz(targets: list[Target], seconds: float, folder: Path) -> bool:
     return good
 
 
+def fuzz_conninfo(seconds: float) -> bool:
+    """True when no DSN was found that libpq reads otherwise."""
+    count, finding = dsns.fuzz(seconds, secrets.randbits(32))
+    if finding is None:
+        print(f"{CONNINFO}: {count:,} DSNs, nothing found")
+    else:
+        print(f"{CONNINFO}: FOUND a DSN that libpq reads otherwise: {finding!r}")
+    return finding is None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fuzzes csrc/wire and csrc/codec.")
     parser.add_argument("--seconds", type=float, default=60, help="for each target")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=str([*TARGETS]))
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=str(NAMES))
     arguments = parser.parse_args()
-    if unknown := set(arguments.targets) - TARGETS.keys():
+    if unknown := set(arguments.targets) - {*NAMES}:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
-    chosen = [TARGETS[name] for name in arguments.targets or TARGETS]
+    names = arguments.targets or NAMES
+    chosen = [TARGETS[name] for name in names if name != CONNINFO]
     with tempfile.TemporaryDirectory(prefix="pgasync-fuzz-") as folder:
         try:
             good = fuzz(chosen, arguments.seconds, Path(folder))
         except (RuntimeError, OSError) as error:
             sys.exit(f"cannot build: {error}")
+    if CONNINFO in names:
+        good &= fuzz_conninfo(arguments.seconds)
     sys.exit(not good)
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import dsns
 import libpq
 from pgasync.conninfo import parse
-from pgasync.dsn import parse_dsn
 from pgasync.errors import InterfaceError
 from pgasync.keywords import LIBPQ
 
@@ -150,45 +149,22 @@ def oracle() -> libpq.LibPQ:
     return libpq.LibPQ(18)
 
 
-def ours(text: str) -> dict[str, bytes] | None:
-    try:
-        found = parse_dsn(text)
-    except InterfaceError:
-        return None
-    if not found.keys() <= LIBPQ.keys():
-        return None  # an unknown keyword, which conninfo.parse() refuses by name
-    return {key: value.encode() for key, value in found.items()}
-
-
-def stricter(text: str) -> bool:
-    """One of the deliberate differences."""
-    try:
-        parse_dsn(text)
-    except InterfaceError as error:
-        return "second @" in str(error) or "not UTF-8" in str(error)
-    return False
-
-
-def compare(oracle: libpq.LibPQ, text: str) -> None:
-    if not stricter(text):
-        assert ours(text) == oracle.parse(text.encode()), repr(text)
-
-
 @pytest.mark.parametrize("text", TABLE)
 def test_table(oracle: libpq.LibPQ, text: str) -> None:
-    assert ours(text) == oracle.parse(text.encode())
+    assert dsns.ours(text) == oracle.parse(text.encode())
 
 
 @pytest.mark.parametrize("text", STRICTER)
 def test_stricter(oracle: libpq.LibPQ, text: str) -> None:
     assert oracle.parse(text.encode()) is not None
-    assert stricter(text), STRICTER[text]
+    assert dsns.is_stricter(text), STRICTER[text]
 
 
 def test_random(oracle: libpq.LibPQ, summary: list[str]) -> None:
     source = random.Random(18)
     for _ in range(RANDOM_CASES):
-        compare(oracle, dsns.random_dsn(source))
+        text = dsns.random_dsn(source)
+        assert not dsns.differs(oracle, text), repr(text)
     summary.append(
         f"DSNs compared with libpq: {len(TABLE)} by hand, {RANDOM_CASES} random ones, "
         "and hypothesis's"
@@ -213,7 +189,7 @@ pairs = st.lists(
 @given(st.one_of(uris, pairs, words))
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 def test_hypothesis(oracle: libpq.LibPQ, text: str) -> None:
-    compare(oracle, text)
+    assert not dsns.differs(oracle, text), repr(text)
 
 
 def test_every_keyword_is_known(oracle: libpq.LibPQ) -> None:
@@ -366,3 +342,12 @@ def test_database_name_that_is_a_dsn() -> None:
 
 def _env(home: Path) -> dict[str, str]:
     return {"HOME": str(home), "USER": os.environ.get("USER", "")}
+
+
+def test_documented() -> None:
+    """docs/connecting.md has the table of keywords as it is."""
+    text = (Path(__file__).parents[1] / "docs" / "connecting.md").read_text()
+    for keyword in LIBPQ.values():
+        variable = f"`{keyword.variable}`" if keyword.variable else ""
+        note = f"refused: {keyword.refused}" if keyword.refused else keyword.note
+        assert f"| `{keyword.name}` | {variable} | {note} |" in text
