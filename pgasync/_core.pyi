@@ -7,7 +7,7 @@ in its process, and that the connection is open (InterfaceError otherwise).
 """
 
 from asyncio import AbstractEventLoop
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, final
 
 # What `await operation` gives.
@@ -64,6 +64,8 @@ class Link(Protocol):
         """A ParameterStatus after the startup; core.parameters is updated already."""
     def lost(self, core: Connection, error: BaseException) -> None:
         """The connection is closed (fd gone), not by close() or terminate()."""
+    def untraced(self, error: BaseException | None) -> None:
+        """The trace could not be written, and has ended."""
 
 class Row(tuple[Any, ...]):
     """A row: a tuple that also answers to names. Each distinct list of column
@@ -187,6 +189,16 @@ class Connection:
     def get_codec(self, oid: int, /) -> Codec | None: ...
     def drop_codecs(self) -> None:
         """Only the built-in ones are left; link.types is asked for others."""
+    def trace(
+        self,
+        write: Callable[[bytes], object] | None,
+        timestamps: bool,
+        regress: bool,
+        /,
+    ) -> None:
+        """Calls write(lines) for what is sent and received from now on, as
+        csrc/wire/trace.h writes it; before the startup: from the first byte. None: no
+        more."""
     def commit(self) -> Operation:
         """COMMIT if a transaction was begun, else nothing is sent. A ROLLBACK in
         answer raises TransactionRolledBack."""
@@ -310,6 +322,12 @@ def tls_binding(certificate: bytes, /) -> bytes | None:
 
 def cancel_request(pid: int, key: bytes, /) -> bytes:
     """The 16 (or more) bytes of a CancelRequest."""
+
+def trace_exchange(
+    sent: bytes, received: bytes, timestamps: bool, regress: bool, /
+) -> bytes:
+    """The lines of messages that come before a StartupMessage or in place of it, which
+    do not go through a Connection: SSLRequest and its answer, CancelRequest."""
 
 def after_fork() -> None:
     """Called in a forked child: every connection of the parent turns unusable."""

@@ -17,6 +17,7 @@ from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
 from .link import Link
 from .registry import Registry
 from .rows import scalar
+from .trace import to_file
 from .transaction import Transaction
 
 MultipleStatements = _core.MultipleStatements
@@ -481,6 +482,28 @@ class Connection:
         return (
             f"<pgasync.Connection {config.user}@{address.host}/{config.dbname}{state}>"
         )
+
+    # ------------------------------------------------------------------- trace
+
+    def trace(
+        self, file: Any, *, timestamps: bool = True, regress: bool = False
+    ) -> None:
+        """Writes a line to `file`, of text or bytes, for each message sent or received
+        from now on, as libpq's PQtrace does. It holds the values of parameters and
+        rows; passwords, SCRAM data and cancel keys are masked. `regress` leaves out
+        what differs from run to run, such as OIDs. Another trace() takes its place.
+
+        `file` is written to while the connection works: what it raises ends the trace
+        with a warning in the log, and a slow one slows everything down.
+        """
+        if self.closed:
+            self._raise_closed()
+        self._link.traced(self._core, to_file(file, timestamps, regress))
+
+    def untrace(self) -> None:
+        """Ends the trace, also one that PGASYNC_TRACE began. Does not close the file of
+        trace()."""
+        self._link.traced(self._core, None)
 
     # --------------------------------------------------------------- listeners
 

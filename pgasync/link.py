@@ -24,6 +24,7 @@ from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
 from .saslprep import saslprep
 from .timeouts import signalled, until
+from .trace import Trace
 from .transport import Transport
 from .typelink import TypeLink, zone_of
 
@@ -181,6 +182,7 @@ class Link:
         self.transport = transport
         self.loop = loop
         self.password: bytes | None = None  # until the startup is over
+        self.trace: Trace | None = None
         self.wrapper: weakref.ref[Connection] | None = None
         self.typelink = TypeLink(config.catalog_key(address.host), config.types)
         self.types = self.typelink.types
@@ -312,6 +314,8 @@ class Link:
         except (OSError, ConnectError) as error:
             log.warning("no CancelRequest reached %s: %s", where, error)
         else:
+            if self.trace is not None:
+                self.trace.exchange(request)
             return True
         return False
 
@@ -337,6 +341,25 @@ class Link:
 
     async def _cancel_once(self, core: _core.Connection, deadline: float) -> None:
         await self._send(core, deadline)
+
+    # ---------------------------------------------------------------- trace
+
+    def traced(self, core: _core.Connection, trace: Trace | None) -> None:
+        """Traces into `trace` from now on, None: no more; the former one is closed."""
+        old, self.trace = self.trace, trace
+        if trace is not None:
+            trace.start(core)
+        else:
+            core.trace(None, False, False)
+        if old is not None:
+            old.close()
+
+    def untraced(self, error: BaseException | None) -> None:
+        """The core could not write the trace, and has ended it."""
+        trace, self.trace = self.trace, None
+        if trace is not None:
+            trace.failed(error)
+            trace.close()
 
     # ------------------------------------------------------------ listeners
 
@@ -376,6 +399,8 @@ class Link:
         still waits for the end of a CancelRequest need not wait any more."""
         self.drained(core)
         self.typelink.end()
+        if self.trace is not None:
+            self.traced(core, None)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             for task in [*self._tasks]:
                 self.loop.call_soon_threadsafe(task.cancel)

@@ -12,6 +12,7 @@ from .conninfo import Config, Host
 from .errors import ConnectError, ConnectionLost, Error, ProtocolViolation, TLSError
 from .link import Address, Link, open_socket
 from .timeouts import Expired, until
+from .trace import from_environment
 from .transport import Transport
 
 _ALLOW = {
@@ -153,6 +154,8 @@ async def _session(
         transport.stream,
     )
     try:
+        if (trace := from_environment()) is not None:
+            link.traced(core, trace)
         await _start(core, link, password, deadline)
         link.started(core)
     except BaseException:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
-from . import _core
+from . import _core, trace
 from .conninfo import Config, Host
 from .errors import ConnectError, TLSError
 from .transport import Bridge, Tls, Transport, ready
@@ -37,6 +37,7 @@ async def ask(config: Config, host: Host, sock: socket.socket) -> bool:
         raise ConnectError(
             f"{host}: {error.strerror or error} while asking for TLS"
         ) from error
+    trace.note(SSL_REQUEST, answer)
     if answer == b"S":
         _check_silence(host, sock)
         return True

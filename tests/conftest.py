@@ -9,7 +9,8 @@ conn        an open connection with autocommit=True
 Every async test runs on asyncio and on uvloop, but for those about values alone, which
 run on asyncio; `--loop` picks one. The
 environment variable PGASYNC_TEST_DSN names another server for `dsn`; what needs to
-control the server is skipped then.
+control the server is skipped then. `--pgtrace` prints, with a test that fails, the
+trace of its connections.
 
 After each test no task may be left on its loop and no socket be left open; mark a
 test `no_leak_check` where that is what it is about.
@@ -21,7 +22,7 @@ import asyncio
 import contextlib
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=["asyncio", "uvloop", "both"],
         default="both",
         help="event loop of the async tests (default: both)",
+    )
+    parser.addoption(
+        "--pgtrace",
+        action="store_true",
+        help="with a test that fails, print the trace of its connections",
     )
 
 
@@ -168,6 +174,38 @@ def no_task_left(
     if left:  # those that are about to end are no leak
         _, left = loop.run_until_complete(asyncio.wait(left, timeout=GRACE_S))
     assert not left, f"task(s) left by the test: {left}"
+
+
+# The conversations of a test that fails
+
+TRACE_SHOWN = 100_000  # characters, the last ones
+
+
+@pytest.fixture(autouse=True)
+def pgtrace(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    if request.config.getoption("--pgtrace"):
+        path = tmp_path_factory.mktemp("pgtrace") / "trace"
+        request.node.stash[TRACE] = path
+        monkeypatch.setenv("PGASYNC_TRACE", str(path))
+
+
+TRACE: pytest.StashKey[Path] = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    path = item.stash.get(TRACE, None)
+    if report.failed and path is not None and path.is_file():
+        text = path.read_text(errors="backslashreplace")[-TRACE_SHOWN:]
+        report.sections.append(("pgtrace", text))
+    return report
 
 
 # Servers

@@ -585,6 +585,7 @@ class Proxy:
         self.up_bytes = 0  # client to server
         self.down_bytes = 0
         self.round_trips = 0  # how often the client spoke after an answer
+        self.record: list[tuple[str, bytes]] | None = None  # ("up" or "down", bytes)
         self.connections = 0
         self._last = ""
         self._lock = threading.Lock()
@@ -683,6 +684,8 @@ class Proxy:
                         pass
                     part = data[at : at + self.chunk]
                     due = self._count(way, len(part))
+                    if self.record is not None:
+                        self.record.append((way, part))
                     pair.send(sink, part)
                     if due:
                         self.cut(self.cut_how)

@@ -362,10 +362,13 @@ conn_say_goodbye(struct connection *conn)
     }
     wire_put_terminate(&conn->out);
     wire_slice bytes = wire_buffer_unread(&conn->out);
-    size_t sent;
+    size_t sent = 0;
     if (bytes.len > 0) {
         (void)net_write(&conn->stream, bytes.ptr, bytes.len, &sent);
-        wire_buffer_consume(&conn->out, bytes.len);
+        if (conn->trace != NULL) {
+            conn_trace_sent(conn, sent);
+        }
+        wire_buffer_consume(&conn->out, wire_buffer_size(&conn->out));
     }
 }
 

@@ -1,11 +1,12 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in seven files:
+ * operations. Its code lives in eight files:
  *   connection.c  who may use it, giving up, closing, waking
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
  *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
  *   pump.c        bytes → events → operations
+ *   trace.c       what goes by, in words
  *   connection_methods.c  what Python calls to make a request */
 #ifndef DRIVER_CONNECTION_H
 #define DRIVER_CONNECTION_H
@@ -59,6 +60,7 @@ struct connection {
     PyObject *missing;        /* list of the OIDs that a decoder found no codec for */
     struct stmtcache cache;
     struct codec_book book;
+    struct conn_trace *trace; /* NULL: nothing is traced */
     unsigned long thread;
     unsigned long fork_generation;
     uint32_t backend_pid;
@@ -223,6 +225,25 @@ void conn_pump(struct connection *conn);
  * readable or not: uvloop calls the reader of a socket that an RST has reached
  * once more and then never again. */
 void conn_pump_soon(struct connection *conn);
+
+/* trace.c */
+
+/* Traces the last `got` bytes of conn->in. Only where conn->trace is set; runs Python,
+ * whose errors end the trace and nothing else. */
+void conn_trace_received(struct connection *conn, size_t got);
+
+/* Traces and consumes the first `sent` bytes of conn->out. As above. */
+void conn_trace_sent(struct connection *conn, size_t sent);
+
+/* Ends the trace, if there is one. */
+void conn_trace_end(struct connection *conn);
+
+/* For the garbage collector. */
+int conn_trace_traverse(const struct connection *conn, visitproc visit, void *arg);
+
+/* The method, and the function for what does not go through a connection; see _core.pyi. */
+PyObject *Connection_trace(struct connection *conn, PyObject *args);
+PyObject *core_trace_exchange(PyObject *module, PyObject *args);
 
 /* connection_methods.c */
 PyObject *Connection_startup(struct connection *conn, PyObject *args);

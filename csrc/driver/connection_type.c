@@ -128,6 +128,7 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->cache.by_sql);
     Py_VISIT(conn->waiter);
     int status = codec_options_traverse(&conn->options, visit, arg);
+    status = status != 0 ? status : conn_trace_traverse(conn, visit, arg);
     status = status != 0 ? status : book_traverse(&conn->book, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->sent, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->deferred, visit, arg);
@@ -169,6 +170,7 @@ conn_release(struct connection *conn)
     Py_CLEAR(conn->lost_error);
     Py_CLEAR(conn->fatal_fields);
     stmtcache_clear(&conn->cache);
+    conn_trace_end(conn);
 }
 
 static int
@@ -359,6 +361,7 @@ static PyMethodDef Connection_methods[] = {
     {"put_codec", (PyCFunction)Connection_put_codec, METH_O, NULL},
     {"get_codec", (PyCFunction)Connection_get_codec, METH_O, NULL},
     {"drop_codecs", (PyCFunction)Connection_drop_codecs, METH_NOARGS, NULL},
+    {"trace", (PyCFunction)Connection_trace, METH_VARARGS, NULL},
     {"commit", (PyCFunction)Connection_commit, METH_NOARGS, NULL},
     {"rollback", (PyCFunction)Connection_rollback, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -215,6 +215,7 @@ static PyMethodDef core_methods[] = {
     {"tls_context", (PyCFunction)(void (*)(void))core_tls_context, METH_VARARGS | METH_KEYWORDS,
      "What is trusted and shown; reads files."},
     {"tls_binding", core_tls_binding, METH_O, "tls-server-end-point of a certificate."},
+    {"trace_exchange", core_trace_exchange, METH_VARARGS, "Bytes of an exchange, in words."},
     {"after_fork", core_after_fork, METH_NOARGS, "To be called in a forked child."},
     {"live_objects", core_live_objects, METH_NOARGS, "How many objects of the core are alive."},
     {"row_type", core_row_type, METH_O, "The Row subclass for a tuple of column names."},

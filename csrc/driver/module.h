@@ -34,6 +34,7 @@
     X(types)                                                                                       \
     X(types_changed)                                                                               \
     X(types_found)                                                                                 \
+    X(untraced)                                                                                    \
     X(infer)
 
 struct core_state {

@@ -679,6 +679,9 @@ conn_pump(struct connection *conn)
         enum net_status status = net_read(&conn->stream, bytes, room, &got);
         if (status == NET_OK) {
             wire_buffer_commit(&conn->in, got);
+            if (conn->trace != NULL) {
+                conn_trace_received(conn, got);
+            }
             conn_handle_input(conn);
             if (got < room && conn->in_flight == 0 && !net_pending(&conn->stream)) {
                 return; /* nobody waits for more */

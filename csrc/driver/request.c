@@ -710,8 +710,11 @@ conn_flush(struct connection *conn)
         wire_slice bytes = wire_buffer_unread(&conn->out);
         size_t sent = 0;
         enum net_status status = net_write(&conn->stream, bytes.ptr, bytes.len, &sent);
-        if (status == NET_OK) {
+        if (status == NET_OK && conn->trace == NULL) {
             wire_buffer_consume(&conn->out, sent);
+        }
+        else if (status == NET_OK) {
+            conn_trace_sent(conn, sent);
         }
         else if (status == NET_WANT_WRITE || status == NET_WANT_READ) {
             conn_set_writer(conn, true);

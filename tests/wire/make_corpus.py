@@ -1,4 +1,4 @@
-"""Makes corpus/session/ and corpus/backend/, the inputs that fuzzing starts from.
+"""Makes corpus/session/, corpus/backend/ and corpus/trace/: what fuzzing starts from.
 
 Run it after a change: `python tests/wire/make_corpus.py`. It writes its own files
 again and leaves others, such as former findings, alone.
@@ -282,8 +282,59 @@ def backend_corpus() -> dict[str, bytes]:
     return frames | bodies
 
 
+def conversation(start: int, *pieces: tuple[int, bytes]) -> bytes:
+    """For fuzz_trace.c; a piece has less than 128 bytes, and a side (0x80: ours)."""
+    return bytes([start]) + b"".join(
+        bytes([side | len(part)]) + part for side, part in pieces
+    )
+
+
+def trace_corpus() -> dict[str, bytes]:
+    server, client = 0x00, 0x80
+    untagged, regress = 1, 2
+    ssl = struct.pack(">II", 8, 80877103)
+    start = struct.pack(">II", 17, 0x30002) + b"user\0me\0\0"
+    cancel = struct.pack(">IIi", 16, 80877102, 77) + b"key!"
+    bind = message("B", b"\0s\0\0\1\0\1\0\2\0\0\0\2\0a" + b"\xff" * 4 + b"\0\1\0\1")
+    requests = (
+        message("P", b"s\0select $1\0" + struct.pack(">HI", 1, 23))
+        + message("D", b"Ss\0")
+        + message("E", b"\0" + struct.pack(">I", 0))
+        + message("C", b"Ss\0")
+        + message("S")
+    )
+    sasl = auth(10, b"SCRAM-SHA-256\0\0")
+    initial = message("p", b"SCRAM-SHA-256\0" + struct.pack(">I", 3) + b"n,,")
+    call = message("F", struct.pack(">IHHHI", 7, 1, 1, 1, 2) + b"hi\0\1")
+    return {
+        "encrypted": conversation(untagged, (client, ssl), (server, b"S")),
+        "startup": conversation(untagged, (client, start), (server, AUTH_OK)),
+        "cancel": conversation(untagged | regress, (client, cancel)),
+        "password": conversation(
+            0, (server, auth(5, b"salt")), (client, message("p", b"md5\0"))
+        ),
+        "scram": conversation(
+            0,
+            (server, sasl),
+            (client, initial),
+            (server, auth(11, b"r=x")),
+            (client, message("p", b"c=biws")),
+            (server, auth(12, b"v=x")),
+        ),
+        "gss": conversation(0, (server, auth(7)), (client, message("p", b"x"))),
+        "requests": conversation(0, (client, requests), (client, bind)),
+        "regress": conversation(regress, (client, requests), (server, error())),
+        "function": conversation(0, (client, call), (server, message("V", call[5:]))),
+        "copying": conversation(0, (server, copy("G", 0, 0)), (client, DATA)),
+    } | {name: b"\0\0" + data for name, data in backend_corpus().items()}
+
+
 def main() -> None:
-    for name, files in (("session", session_corpus()), ("backend", backend_corpus())):
+    for name, files in (
+        ("session", session_corpus()),
+        ("backend", backend_corpus()),
+        ("trace", trace_corpus()),
+    ):
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)
         for file, data in files.items():

@@ -68,7 +68,7 @@ def test_mutations(objects: list[Path], name: str, tmp_path: Path) -> None:
     assert fuzzing.mutated(program, files, MUTATION_S, tmp_path) > RUNS_MIN
 
 
-@pytest.mark.parametrize("folder", ["session", "backend"])
+@pytest.mark.parametrize("folder", ["session", "backend", "trace"])
 def test_corpus_is_what_its_maker_makes(folder: str) -> None:
     made = getattr(make_corpus, f"{folder}_corpus")()
     there = {
