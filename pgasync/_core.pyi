@@ -108,6 +108,8 @@ class Operation:
     def expire(self, error: BaseException) -> bool:
         """Gives the request up as cancel() does, but the awaiting coroutine gets
         `error` (a QueryTimeout). False when it is done already."""
+    @property
+    def sent(self) -> bool: ...  # any of it; False: the server knows nothing of it
     # Valid once done:
     @property
     def rows(self) -> list[Any] | None: ...  # None when the statement returns no rows
@@ -214,7 +216,8 @@ class Connection:
     @property
     def closed(self) -> bool: ...
     @property
-    def in_transaction(self) -> bool: ...  # a BEGIN was sent or is known open
+    def in_transaction(self) -> bool:
+        """A BEGIN was sent or one is known open, and no end of it is on its way."""
     @property
     def transaction_status(self) -> str: ...  # of the last ReadyForQuery: "I", "T", "E"
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .errors import ConnectionLost, Error, InterfaceError
 
 if TYPE_CHECKING:
+    from . import _core
     from .connection import Connection
 
 ISOLATION_LEVELS = (
@@ -76,7 +77,7 @@ class Transaction:
         rolled back instead, because a statement had failed."""
         self._finish("committed")
         if self._savepoint is None:
-            await self._connection._core.commit()
+            await self._end(self._connection._core.commit())
             return
         try:
             await self._command(f"RELEASE SAVEPOINT {self._savepoint}")
@@ -137,6 +138,21 @@ class Transaction:
             )
         stack.pop()
         self._state = state
+
+    async def _end(self, commit: "_core.Operation") -> None:
+        try:
+            await commit
+        except BaseException:
+            if not commit.sent:
+                # Cancelled while it waited for an earlier statement to be stopped. Left
+                # open, the transaction would swallow what comes after its block.
+                self._connection._break(
+                    ConnectionLost(
+                        "a commit was interrupted before it was sent; the connection "
+                        "is closed"
+                    )
+                )
+            raise
 
     async def _undo(self, name: str) -> None:
         await self._connection._core.query(

@@ -219,11 +219,24 @@ Connection_get_closed(struct connection *conn, void *closure)
     return PyBool_FromLong(conn->closed);
 }
 
+/* Whether the end of a transaction is on its way: what the server said last is old then. */
+static bool
+conn_is_ending(const struct connection *conn)
+{
+    for (const struct operation *op = conn->sent.head; op != NULL; op = op->next) {
+        if (op->kind == OP_COMMIT || op->kind == OP_ROLLBACK) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static PyObject *
 Connection_get_in_transaction(struct connection *conn, void *closure)
 {
     (void)closure;
-    return PyBool_FromLong(conn->begun || conn->session.transaction_status != 'I');
+    bool open = conn->session.transaction_status != 'I' && !conn_is_ending(conn);
+    return PyBool_FromLong(conn->begun || open);
 }
 
 static PyObject *

@@ -495,6 +495,13 @@ Operation_get_statusmessage(struct operation *op, void *closure)
 }
 
 static PyObject *
+Operation_get_sent(struct operation *op, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(op->phase != OP_DEFERRED);
+}
+
+static PyObject *
 Operation_get_suspended(struct operation *op, void *closure)
 {
     (void)closure;
@@ -529,6 +536,7 @@ static PyGetSetDef Operation_getset[] = {
     {"description", (getter)Operation_get_description, NULL, NULL, NULL},
     {"rowcount", (getter)Operation_get_rowcount, NULL, NULL, NULL},
     {"statusmessage", (getter)Operation_get_statusmessage, NULL, NULL, NULL},
+    {"sent", (getter)Operation_get_sent, NULL, NULL, NULL},
     {"suspended", (getter)Operation_get_suspended, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

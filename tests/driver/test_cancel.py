@@ -1,12 +1,11 @@
 """Cancellation and timeouts: delivered at once, never swallowed, and what comes
-later on the connection is its own. Storms are seeded; PGASYNC_CANCEL_QUERIES sets
-their length."""
+later on the connection is its own. See test_cancel_storm.py for random moments and
+test_suspensions.py for every moment."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import sys
 import threading
@@ -19,7 +18,6 @@ import pytest
 import pgasync
 from pgmock import Answer, MockServer, Peer, Proxy, error, serve
 
-QUERIES = int(os.environ.get("PGASYNC_CANCEL_QUERIES", "10000"))
 PROMPT_S = 1.0  # "at once", on a busy machine
 DRAIN_S = 5.0
 
@@ -52,94 +50,6 @@ async def table(watcher: Any) -> AsyncIterator[str]:
     await watcher.execute(f"create table {name} (n int)")
     yield name
     await watcher.execute(f"drop table {name}")
-
-
-# --- the storm ---------------------------------------------------------------
-
-STATEMENTS = [
-    "select $1::int8",
-    "select $1::int8 + 0",
-    "select $1::int8 from generate_series(1, 300)",
-    "select $1::int8 from pg_sleep(0.0003)",
-    "select $1::int8 from pg_sleep(0.002)",
-]
-
-
-class Tally:
-    def __init__(self) -> None:
-        self.asked = self.cancelled = self.results = 0
-        self.wrong = self.swallowed = self.unexpected = 0
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in vars(self).items())
-
-
-async def one_query(conn: Any, token: int, rng: random.Random, tally: Tally) -> None:
-    """A query that may be cancelled at a random moment."""
-    sql = rng.choice(STATEMENTS)
-    task = asyncio.ensure_future(conn.fetchval(sql, [token]))
-    asked = False
-    how = rng.random()
-    if how < 0.1:
-        asked = task.cancel()  # before its first step
-    elif how < 0.4:
-        for _ in range(rng.randrange(4)):
-            await asyncio.sleep(0)
-        asked = task.cancel()
-    elif how < 0.8:
-        await asyncio.sleep(rng.random() * 0.002)
-        asked = task.cancel()
-    if asked and rng.random() < 0.2:
-        task.cancel()
-    tally.asked += asked
-    try:
-        value = await task
-    except asyncio.CancelledError:
-        tally.cancelled += 1
-        tally.unexpected += not asked
-    except pgasync.Error:
-        tally.unexpected += 1
-    else:
-        tally.results += 1
-        tally.wrong += value != token
-        tally.swallowed += asked
-
-
-async def worker(conn: Any, tokens: range, rng: random.Random, tally: Tally) -> None:
-    todo = list(tokens)
-    while todo:
-        together = 1 if rng.random() < 0.7 else rng.randrange(2, 5)
-        part, todo = todo[:together], todo[together:]
-        await asyncio.gather(*(one_query(conn, n, rng, tally) for n in part))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("connections", [1, 4])
-async def test_storm(
-    connect: Callable[..., Any], connections: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Queries cancelled at random moments: each later result is its own."""
-    seed = 20240607 + connections
-    rng = random.Random(seed)
-    tally = Tally()
-    count = QUERIES // 2  # the two sizes together are the number asked for
-    conns = [await connect(autocommit=True) for _ in range(connections)]
-    each = count // connections
-    started = time.monotonic()
-    await asyncio.gather(
-        *(
-            worker(conn, range(i * each, (i + 1) * each), rng, tally)
-            for i, conn in enumerate(conns)
-        )
-    )
-    for i, conn in enumerate(conns):
-        assert await conn.fetchval("select $1::int8", [-i]) == -i
-        assert conn.info.transaction_status == "I"
-    with capsys.disabled():
-        print(f"\n{tally}, {time.monotonic() - started:.1f} s ", end="")
-    assert (tally.wrong, tally.swallowed, tally.unexpected) == (0, 0, 0)
-    assert tally.cancelled >= count // 4
-    assert tally.results >= count // 10
 
 
 # --- single moments ----------------------------------------------------------

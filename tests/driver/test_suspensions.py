@@ -379,6 +379,67 @@ async def test_connection(
     cuts[f"{name} {how}"] = step - 1
 
 
+# What follows at once, while the server may still be busy with what was cut.
+
+
+async def commit_behind_a_drain(room: Room, conn: Any) -> None:
+    """The COMMIT waits until a statement that was given up has been stopped."""
+    async with conn.transaction():
+        await conn.execute(f"insert into {room.name} values (-1)")
+        with contextlib.suppress(pgasync.QueryTimeout):
+            await conn.execute("select pg_sleep(30)", timeout=0.005)
+
+
+async def begin_behind_a_drain(room: Room, conn: Any) -> None:
+    """Not even BEGIN has been sent."""
+    with contextlib.suppress(pgasync.QueryTimeout):
+        await conn.execute("select pg_sleep(30)", timeout=0.005)
+    async with conn.transaction():
+        pass
+
+
+FOLLOWED: dict[str, Work] = {
+    "transaction": transaction,
+    "savepoints": savepoints,
+    "script": script,
+    "commit behind a drain": commit_behind_a_drain,
+    "begin behind a drain": begin_behind_a_drain,
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("block", [False, True])
+@pytest.mark.parametrize("name", FOLLOWED)
+async def test_what_follows_is_committed(
+    room: Room, name: str, block: bool, how: str
+) -> None:
+    """A statement, or a transaction, right behind a transaction that was cut is one
+    of its own."""
+    count = f"select count(*) from {room.name} where n = $1"
+    for step in range(1, STEPS_MAX):
+        conn = await room.open()
+        try:
+            over = await cut(FOLLOWED[name](room, conn), step, how)
+        except pgasync.TransactionRolledBack:
+            over = True
+        insert = f"insert into {room.name} values ($1)"
+        try:
+            if block:
+                async with conn.transaction():
+                    await conn.execute(insert, [step])
+            else:
+                await conn.execute(insert, [step])
+        except (pgasync.InterfaceError, pgasync.OperationalError):
+            assert conn.closed
+        else:
+            assert await room.watcher.fetchval(count, [step]) == 1
+            assert conn.info.transaction_status == "I"
+        await conn.close()
+        if over:
+            break
+    assert over and step > 1
+
+
 # --- connecting --------------------------------------------------------------
 
 
