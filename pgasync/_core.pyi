@@ -58,6 +58,11 @@ class Link(Protocol):
     def drained(self, core: Connection) -> None:
         """The last abandoned request has seen its ReadyForQuery (or the
         connection is lost)."""
+    def leave(self, loop: AbstractEventLoop, fd: int) -> None:
+        """The connection moves away from a loop that runs in another thread: have that
+        remove the reader of `fd`, and then close it."""
+    def moved(self, loop: AbstractEventLoop) -> None:
+        """An idle connection was used from this loop, and belongs to it now."""
     def notice(self, fields: dict[str, str]) -> None: ...
     def notification(self, pid: int, channel: str, payload: str) -> None: ...
     def parameter(self, name: str, value: str) -> None:
@@ -205,6 +210,9 @@ class Connection:
         """COMMIT if a transaction was begun, else nothing is sent. A ROLLBACK in
         answer raises TransactionRolledBack."""
     def rollback(self) -> Operation: ...
+    def adopt(self) -> None:
+        """Checks what every method checks; an idle connection of another loop moves to
+        the caller's."""
     def cancel_finished(self) -> None: ...
     def terminate(self, error: BaseException | None = None) -> None:
         """Closes now: Terminate is sent if that does not block, the reader is

@@ -1,6 +1,7 @@
 """The connection that users hold. It owns the core object."""
 
 import asyncio
+import contextlib
 import re
 import warnings
 import weakref
@@ -25,12 +26,15 @@ R = TypeVar("R")
 
 
 class Connection:
-    """One session with a PostgreSQL server, for one event loop. Made by connect().
+    """One session with a PostgreSQL server. Made by connect().
 
     Several tasks may use it at once: their statements run in the order in which
-    they were sent. `params` is a sequence for `$1, $2 …` or a mapping for `:name`;
-    `timeout` (s) tells the server to stop and raises QueryTimeout. `row_factory` says
-    what rows are, in place of the connection's; see pgasync.rows.
+    they were sent. It belongs to one event loop at a time: an idle connection that is
+    used from another one moves there, a busy one raises InterfaceError.
+
+    `params` is a sequence for `$1, $2 …` or a mapping for `:name`; `timeout` (s)
+    tells the server to stop and raises QueryTimeout. `row_factory` says what rows are,
+    in place of the connection's; see pgasync.rows.
     """
 
     Warning = errors.Warning
@@ -309,7 +313,8 @@ class Connection:
         """
         core, own = self._core, False
         timeout = self._timeout if timeout is None else timeout
-        deadline = None if timeout is None else core.loop.time() + timeout
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
         if core.autocommit and not core.in_transaction and not self._transactions:
             core.begin("BEGIN")
             own = True
@@ -318,7 +323,7 @@ class Connection:
             statements = [*lexer.split(sql)]
             factories = [row_factory] * (len(statements) - 1) + [last]
             for statement, factory in zip(statements, factories, strict=True):
-                left = None if deadline is None else deadline - core.loop.time()
+                left = None if deadline is None else deadline - loop.time()
                 operation = self._execute(statement, None, factory)
                 results.append(await self._wait(operation, left))
             if own:
@@ -395,11 +400,12 @@ class Connection:
         without further waiting. May be called again.
         """
         core = self._core
-        if core.closed or core.loop.is_closed():
+        if core.closed:
             self.terminate()
             return
         if core.loop is not asyncio.get_running_loop():
-            raise InterfaceError("the connection belongs to another event loop")
+            with contextlib.suppress(ConnectionLost):  # busy in a loop that is gone
+                core.adopt()
         try:
             if core.pending:
                 await self._quiesce(timeout)

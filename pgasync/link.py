@@ -24,7 +24,7 @@ from .conninfo import Config, Host, is_loopback
 from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
 from .saslprep import saslprep
-from .timeouts import signalled, until
+from .timeouts import helper_task, signalled, until
 from .trace import Trace
 from .transport import Transport
 from .typelink import TypeLink, zone_of
@@ -154,6 +154,12 @@ class KeyCache:
 _keys = KeyCache()
 
 
+def _let_go(loop: asyncio.AbstractEventLoop, fd: int) -> None:
+    """In this order: the loop would not notice the next socket of the same number."""
+    loop.remove_reader(fd)
+    os.close(fd)
+
+
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
@@ -242,6 +248,19 @@ class Link:
         if not core.closed:
             core.scram_key(salted)
 
+    # ---------------------------------------------------------------- loops
+
+    def moved(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The idle connection was used from another loop, and belongs to it now."""
+        self.loop = loop
+
+    def leave(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        """Has a loop of another thread stop watching `fd`, and close it."""
+        try:
+            loop.call_soon_threadsafe(_let_go, loop, fd)
+        except RuntimeError:  # it was closed this moment
+            os.close(fd)
+
     # --------------------------------------------------------------- cancel
 
     def abandoned(self, core: _core.Connection) -> None:
@@ -263,7 +282,7 @@ class Link:
             self._spawn(self._cancel(core, drain))
 
     def _spawn(self, work: Any) -> None:
-        task = self.loop.create_task(work)
+        task = helper_task(self.loop, work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -411,7 +430,7 @@ class Link:
             self.traced(core, None)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             for task in [*self._tasks]:
-                self.loop.call_soon_threadsafe(task.cancel)
+                task.get_loop().call_soon_threadsafe(task.cancel)
         wrapper = self._connection()
         if wrapper is not None and wrapper._termination_listeners:
             listeners, wrapper._termination_listeners = (

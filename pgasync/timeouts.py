@@ -2,10 +2,22 @@
 before Python 3.12) and without asyncio.timeout (new in 3.11)."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def helper_task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]
+) -> asyncio.Task[T]:
+    """A task of the driver's own. A loop that is closed under it, as asyncio.run()
+    does with what comes up while it ends, is no news to the program."""
+    task = loop.create_task(work)
+    with contextlib.suppress(AttributeError):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    return task
 
 
 class Expired(TimeoutError):
@@ -25,10 +37,12 @@ async def until(
     `discard` takes it.
     """
     loop = asyncio.get_running_loop()
-    task = loop.create_task(work)
+    task = helper_task(loop, work)
     limit = None if deadline is None else max(0.0, deadline - loop.time())
     try:
         done, _ = await asyncio.wait({task}, timeout=limit)
+    except GeneratorExit:  # the loop is gone
+        raise
     except BaseException:
         await _stop(task, discard)
         raise

@@ -3,6 +3,8 @@
 #include "connection.h"
 #include "errors.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 /* Calls out */
@@ -24,14 +26,15 @@ conn_tell(struct connection *conn, PyObject *name, PyObject *args)
     }
 }
 
+/* What a loop answers to is_closed() or is_running(); true when it cannot answer. */
 static bool
-conn_loop_is_closed(struct connection *conn)
+loop_says(PyObject *loop, PyObject *question)
 {
-    PyObject *closed = PyObject_CallMethodNoArgs(conn->loop, conn->st->name_is_closed);
-    bool is_closed = closed == NULL || PyObject_IsTrue(closed) != 0;
-    Py_XDECREF(closed);
+    PyObject *answer = PyObject_CallMethodNoArgs(loop, question);
+    bool yes = answer == NULL || PyObject_IsTrue(answer) != 0;
+    Py_XDECREF(answer);
     PyErr_Clear();
-    return is_closed;
+    return yes;
 }
 
 static bool
@@ -56,8 +59,8 @@ conn_refuse_closed(struct connection *conn)
     return -1;
 }
 
-static int
-conn_refuse_loop(struct connection *conn, PyObject *running)
+int
+conn_refuse_busy(struct connection *conn, PyObject *running)
 {
     if (running == Py_None) {
         PyErr_Format(conn->st->interface_error,
@@ -66,10 +69,97 @@ conn_refuse_loop(struct connection *conn, PyObject *running)
     }
     else {
         PyErr_Format(conn->st->interface_error,
-                     "the connection belongs to the event loop %R, but was used from %R",
+                     "the connection is busy in the event loop %R and cannot be used from %R: "
+                     "wait until it is idle, or open another one",
                      conn->loop, running);
     }
     return -1;
+}
+
+/* Moving to another loop */
+
+static bool
+conn_is_idle(const struct connection *conn)
+{
+    return conn->started && conn->sent.head == NULL && conn->deferred.head == NULL
+           && conn->ready.head == NULL && conn->waiter == NULL && conn->encoding == NULL
+           && !conn->pumping && !conn->cancelling && !conn->moving && !conn->writer_on
+           && wire_buffer_size(&conn->out) == 0;
+}
+
+/* The reader leaves a loop that runs in another thread. That loop must do it itself, and
+ * by then the descriptor must be the same one still: it keeps that, and gets rid of it in
+ * the right order; the connection goes on with another number. */
+static int
+conn_leave_running(struct connection *conn, PyObject *loop)
+{
+    int fd = conn->stream.fd;
+    int other = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (other < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    conn->stream.fd = other;
+    PyObject *done = PyObject_CallMethod(conn->link, "leave", "Oi", loop, fd);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+conn_leave(struct connection *conn, PyObject *loop)
+{
+    if (loop_says(loop, conn->st->name_is_closed)) {
+        return 0;
+    }
+    if (loop_says(loop, conn->st->name_is_running)) {
+        return conn_leave_running(conn, loop);
+    }
+    PyObject *fd = PyLong_FromLong(conn->stream.fd);
+    PyObject *done =
+        fd == NULL ? NULL : PyObject_CallMethodOneArg(loop, conn->st->name_remove_reader, fd);
+    Py_XDECREF(fd);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+conn_move(struct connection *conn, PyObject *running)
+{
+    PyObject *old = conn->loop;
+    conn->loop = Py_NewRef(running); /* from here on nobody gets in by the old one */
+    conn->thread = PyThread_get_thread_ident();
+    conn->moving = true;
+    int status = conn_leave(conn, old);
+    if (status == 0) {
+        status = conn_watch(conn, conn->st->name_add_reader, conn->st->name__on_readable);
+    }
+    conn->moving = false;
+    Py_DECREF(old);
+    if (status < 0) {
+        PyObject *error = errors_take();
+        conn_fail(conn, WIRE_OK, "the connection could not move to another event loop", 0);
+        compat_raise(error);
+        return -1;
+    }
+    conn_tell(conn, conn->st->name_moved, PyTuple_Pack(1, running));
+    return 0;
+}
+
+/* The caller runs in another loop than the connection, or in none. */
+static int
+conn_enter_from(struct connection *conn, PyObject *running)
+{
+    if (conn->closed) {
+        return 0;
+    }
+    if (running != Py_None && conn_is_idle(conn)) {
+        return conn_move(conn, running);
+    }
+    if (running != Py_None && loop_says(conn->loop, conn->st->name_is_closed)) {
+        conn_fail(conn, WIRE_OK, "the event loop was closed while the connection was in use", 0);
+        return 0;
+    }
+    return conn_refuse_busy(conn, running);
 }
 
 int
@@ -85,7 +175,7 @@ conn_enter(struct connection *conn)
     if (running == NULL) {
         return -1;
     }
-    int status = running == conn->loop ? 0 : conn_refuse_loop(conn, running);
+    int status = running == conn->loop ? 0 : conn_enter_from(conn, running);
     Py_DECREF(running);
     if (status == 0 && conn->closed) {
         status = conn_refuse_closed(conn);
@@ -244,7 +334,7 @@ conn_detach(struct connection *conn)
         return;
     }
     PyObject *saved = compat_take_exception();
-    if (!conn_is_forked(conn) && !conn_loop_is_closed(conn)) {
+    if (!conn_is_forked(conn) && !loop_says(conn->loop, conn->st->name_is_closed)) {
         /* Before the close, always: the loop would not notice the next socket
          * that gets the same number. */
         conn_unwatch(conn, conn->st->name_remove_reader);
@@ -447,6 +537,16 @@ Connection_detach(struct connection *conn, PyObject *unused)
 }
 
 PyObject *
+Connection_adopt(struct connection *conn, PyObject *unused)
+{
+    (void)unused;
+    if (conn_enter(conn) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
 Connection_cancel_finished(struct connection *conn, PyObject *unused)
 {
     (void)unused;
@@ -464,7 +564,7 @@ PyObject *
 Connection_on_readable(struct connection *conn, PyObject *unused)
 {
     (void)unused;
-    if (conn->closed || conn->pumping || conn_is_forked(conn)) {
+    if (conn->closed || conn->pumping || conn_is_elsewhere(conn) || conn_is_forked(conn)) {
         Py_RETURN_NONE;
     }
     Py_INCREF(conn);
@@ -486,7 +586,7 @@ PyObject *
 Connection_on_writable(struct connection *conn, PyObject *unused)
 {
     (void)unused;
-    if (!conn->closed && !conn->encoding) {
+    if (!conn->closed && !conn->encoding && !conn_is_elsewhere(conn)) {
         conn_flush(conn);
     }
     Py_RETURN_NONE;

@@ -70,6 +70,7 @@ struct connection {
     bool started;     /* the first ReadyForQuery has come */
     bool closed;      /* nothing may be asked of it any more */
     bool writer_on;
+    bool moving;      /* to another loop: nobody may use it */
     bool pumping;
     bool cancelling;  /* CancelRequests are out: nothing new is sent */
     bool autocommit;
@@ -78,9 +79,21 @@ struct connection {
 
 /* connection.c */
 
-/* Checks that the caller may use the connection: this process, this loop, open.
- * -1 with an InterfaceError or ConnectionLost. */
+/* Checks that the caller may use the connection: this process, this loop, open. An
+ * idle connection of another loop moves to the caller's. -1 with an InterfaceError or
+ * ConnectionLost. */
 int conn_enter(struct connection *conn);
+
+/* Sets the InterfaceError of a connection in use by its loop, for a caller in `running`
+ * (a loop or None). Returns -1. */
+int conn_refuse_busy(struct connection *conn, PyObject *running);
+
+/* Whether the connection has moved to another thread's loop. */
+static inline bool
+conn_is_elsewhere(const struct connection *conn)
+{
+    return conn->thread != PyThread_get_thread_ident();
+}
 
 /* Closes for good: every operation fails with an exception of its own that says
  * what became of it, and link.lost is told. `why`: WIRE_OK = the peer or the
@@ -119,6 +132,7 @@ void conn_tell(struct connection *conn, PyObject *name, PyObject *args);
 /* Methods of the Python type that end it, and those that the loop calls; see _core.pyi. */
 PyObject *Connection_terminate(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
 PyObject *Connection_detach(struct connection *conn, PyObject *unused);
+PyObject *Connection_adopt(struct connection *conn, PyObject *unused);
 PyObject *Connection_cancel_finished(struct connection *conn, PyObject *unused);
 PyObject *Connection_on_readable(struct connection *conn, PyObject *unused);
 PyObject *Connection_on_writable(struct connection *conn, PyObject *unused);

@@ -355,6 +355,7 @@ static PyMemberDef Connection_members[] = {
 
 static PyMethodDef Connection_methods[] = {
     {"terminate", (PyCFunction)(void (*)(void))Connection_terminate, METH_FASTCALL, NULL},
+    {"adopt", (PyCFunction)Connection_adopt, METH_NOARGS, NULL},
     {"cancel_finished", (PyCFunction)Connection_cancel_finished, METH_NOARGS, NULL},
     {"_detach", (PyCFunction)Connection_detach, METH_NOARGS, NULL},
     {"_on_readable", (PyCFunction)Connection_on_readable, METH_NOARGS, NULL},

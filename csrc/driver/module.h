@@ -21,6 +21,8 @@
     X(call_soon_threadsafe)                                                                        \
     X(context)                                                                                     \
     X(drained)                                                                                     \
+    X(is_running)                                                                                  \
+    X(moved)                                                                                       \
     X(is_closed)                                                                                   \
     X(is_script)                                                                                   \
     X(lost)                                                                                        \

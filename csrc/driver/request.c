@@ -625,6 +625,10 @@ conn_enqueue_front(struct connection *conn, struct operation *op)
 int
 conn_submit(struct connection *conn, struct operation *op)
 {
+    if (conn_is_elsewhere(conn)) {
+        /* Since conn_enter another thread has had its turn. */
+        return conn_refuse_busy(conn, op->loop);
+    }
     if (conn->deferred.head != NULL || !conn_can_send(conn)) {
         conn_enqueue(conn, &conn->deferred, op);
         return 0;

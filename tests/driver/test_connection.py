@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import mmap
-import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -209,28 +208,6 @@ async def test_syntax_error_shows_where(conn: Any) -> None:
     assert caught.value.query == "select 1 frm x"
     assert "^" in str(caught.value)
     assert conn.ProgrammingError is pgasync.ProgrammingError
-
-
-async def test_from_another_loop(conn: Any) -> None:
-    caught: list[BaseException] = []
-
-    def other() -> None:
-        for use in (conn.fetchval, conn.execute):
-            try:
-                asyncio.run(use("select 1"))
-            except BaseException as error:
-                caught.append(error)
-        try:
-            asyncio.run(conn.close())
-        except BaseException as error:
-            caught.append(error)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    while thread.is_alive():
-        await asyncio.sleep(0.005)
-    assert [type(error) for error in caught] == [pgasync.InterfaceError] * 3
-    assert await conn.fetchval("select 1") == 1
 
 
 # --- prepare, info, cancel ---------------------------------------------------

@@ -1,0 +1,329 @@
+"""A connection and more than one event loop: an idle one moves, a busy one refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+import pgasync
+from pgasync import _core
+from pgasync.errors import ConnectionLost, InterfaceError, QueryTimeout
+
+Work = Callable[[], Awaitable[Any]]
+LIMIT_S = 30.0
+
+
+def new_loop(kind: str) -> asyncio.AbstractEventLoop:
+    if kind == "uvloop":
+        import uvloop
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return loop
+    loop = asyncio.SelectorEventLoop()
+    loop.set_debug(kind == "debug")
+    return loop
+
+
+@pytest.fixture(params=["asyncio", "debug", "uvloop"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class Thread:
+    """A loop that runs in a thread of its own."""
+
+    def __init__(self, kind: str) -> None:
+        self.loop = new_loop(kind)
+        self.thread = threading.Thread(target=self._main)
+        self.thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+        asyncio.set_event_loop(None)
+
+    def run(self, work: Any) -> Any:
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        return future.result(LIMIT_S)
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(LIMIT_S)
+        assert not self.thread.is_alive()
+
+    def close(self) -> None:
+        if self.thread.is_alive():
+            self.stop()
+        self.loop.close()
+
+
+@pytest.fixture
+def loops(kind: str) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
+    made: list[asyncio.AbstractEventLoop] = []
+
+    def make() -> asyncio.AbstractEventLoop:
+        made.append(new_loop(kind))
+        return made[-1]
+
+    yield make
+    for loop in made:
+        loop.close()
+
+
+@pytest.fixture
+def threads(kind: str) -> Iterator[Callable[[], Thread]]:
+    made: list[Thread] = []
+
+    def make() -> Thread:
+        made.append(Thread(kind))
+        return made[-1]
+
+    yield make
+    for thread in made:
+        thread.close()
+
+
+async def connected(dsn: str, **keywords: Any) -> pgasync.Connection:
+    return await pgasync.connect(dsn, autocommit=True, **keywords)
+
+
+async def both_flights(conn: pgasync.Connection, n: int) -> int:
+    """A statement seen for the first time, a known one, and a type lookup's worth."""
+    first = await conn.fetchval(f"select $1::int + {n}", [1])
+    known = await conn.fetchval("select $1::int", [n])
+    return int(first + known)
+
+
+def test_first_loop_closed(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    first = loops()
+    conn = first.run_until_complete(connected(dsn))
+    pid = conn.info.backend_pid
+    first.close()
+    for n in range(10):
+        loop = loops()
+        assert loop.run_until_complete(both_flights(conn, n)) == 2 * n + 1
+        found = loop.run_until_complete(conn.fetchval("select pg_backend_pid()"))
+        assert found == pid
+        loop.close()
+    last = loops()
+    last.run_until_complete(conn.close())
+    assert conn.closed
+
+
+def test_first_loop_stopped_and_started_again(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    first, second = loops(), loops()
+    conn = first.run_until_complete(connected(dsn))
+    for n in range(5):
+        assert second.run_until_complete(both_flights(conn, n)) == 2 * n + 1
+        first.run_until_complete(asyncio.sleep(0.01))
+        assert first.run_until_complete(both_flights(conn, n)) == 2 * n + 1
+    first.run_until_complete(conn.close())
+
+
+def test_first_loop_runs_in_another_thread(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop], threads: Any
+) -> None:
+    thread, here = threads(), loops()
+    conn = thread.run(connected(dsn))
+    for n in range(20):
+        assert here.run_until_complete(both_flights(conn, n)) == 2 * n + 1
+        assert thread.run(both_flights(conn, n)) == 2 * n + 1
+    here.run_until_complete(conn.close())
+    thread.run(asyncio.sleep(0))  # what it was asked to let go of is closed
+
+
+def test_descriptor_that_the_old_loop_uses_again(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop], threads: Any
+) -> None:
+    """The connection has left and is closed before its old loop gets to run: the next
+    socket there may have the number, and must be watched."""
+    thread, here = threads(), loops()
+    for _ in range(20):
+        conn = thread.run(connected(dsn))
+        held = threading.Event()
+        thread.loop.call_soon_threadsafe(held.wait, LIMIT_S)
+        here.run_until_complete(both_flights(conn, 1))
+        here.run_until_complete(conn.close())
+        held.set()
+        again = thread.run(connected(dsn, connect_timeout=5))
+        assert thread.run(both_flights(again, 2)) == 5
+        thread.run(again.close())
+
+
+def test_busy_connection_names_both_loops(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop], threads: Any
+) -> None:
+    thread, here = threads(), loops()
+    conn = thread.run(connected(dsn))
+    sleeping = asyncio.run_coroutine_threadsafe(
+        conn.fetchval("select pg_sleep(1)::text || '!'"), thread.loop
+    )
+    while not conn._core.pending:
+        pass
+    with pytest.raises(InterfaceError, match="busy") as caught:
+        here.run_until_complete(conn.fetchval("select 1"))
+    assert repr(thread.loop) in str(caught.value) or "running=True" in str(caught.value)
+    assert str(caught.value).count("Loop") >= 2
+    with pytest.raises(InterfaceError, match="busy"):
+        here.run_until_complete(conn.close())
+    assert sleeping.result(LIMIT_S) == "!"
+    assert here.run_until_complete(conn.fetchval("select 1")) == 1
+    here.run_until_complete(conn.close())
+
+
+def test_transaction_goes_on_in_another_loop(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    first, second = loops(), loops()
+    conn = first.run_until_complete(pgasync.connect(dsn))
+    first.run_until_complete(conn.execute("create temp table moved (n int)"))
+    first.run_until_complete(conn.execute("insert into moved values (1)"))
+    first.close()
+    assert second.run_until_complete(conn.fetchval("select n from moved")) == 1
+    second.run_until_complete(conn.commit())
+    assert second.run_until_complete(conn.fetchval("select n from moved")) == 1
+    second.run_until_complete(conn.close())
+
+
+def test_timeout_cancellation_and_notices_after_a_move(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    first, second = loops(), loops()
+    conn = first.run_until_complete(connected(dsn))
+    heard: list[str] = []
+    conn.add_notice_listener(lambda _, notice: heard.append(notice.message))
+    first.close()
+
+    async def work() -> None:
+        with pytest.raises(QueryTimeout):
+            await conn.fetchval("select pg_sleep(10)", timeout=0.05)
+        assert await conn.fetchval("select 1") == 1
+        task = asyncio.ensure_future(conn.fetchval("select pg_sleep(10)"))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await conn.fetchval("select 2") == 2
+        await conn.execute("do $$ begin raise notice 'here'; end $$")
+        await asyncio.sleep(0)
+        await conn.close()
+
+    second.run_until_complete(work())
+    assert heard == ["here"]
+
+
+def test_loop_closed_under_a_statement(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    first, second = loops(), loops()
+    conn = first.run_until_complete(connected(dsn))
+    task = first.create_task(conn.fetchval("select pg_sleep(10)"))
+    first.run_until_complete(asyncio.sleep(0.05))
+    first.close()
+    with pytest.raises(ConnectionLost, match="loop was closed"):
+        second.run_until_complete(conn.fetchval("select 1"))
+    assert conn.closed
+    second.run_until_complete(conn.close())
+    # Nobody runs it any more: it must not complain of that when it is collected.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_loop_that_ends_with_a_statement_under_way(dsn: str, kind: str) -> None:
+    """asyncio.run() cancels what is left: the connection is gone, and says so."""
+    made: list[pgasync.Connection] = []
+
+    async def leave() -> None:
+        conn = await connected(dsn)
+        made.append(conn)
+        sleeping = asyncio.ensure_future(conn.fetchval("select pg_sleep(10)"))
+        await asyncio.sleep(0.05)
+        assert not sleeping.done()
+
+    async def look() -> None:
+        with pytest.raises((ConnectionLost, InterfaceError)):
+            await made[0].fetchval("select 1")
+        await made[0].close()
+
+    asyncio.run(leave())
+    asyncio.run(look())
+
+
+def test_no_loop_at_all(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    loop = loops()
+    conn = loop.run_until_complete(connected(dsn))
+    with pytest.raises(InterfaceError, match="no event loop is running"):
+        conn._core.execute("select 1", None, _core.MODE_ROWS, False)
+    loop.run_until_complete(conn.close())
+
+
+def test_two_threads_hammer_one_connection(dsn: str, threads: Any) -> None:
+    """Every answer is right, or the connection was busy at that moment."""
+    one, two = threads(), threads()
+    conn = one.run(connected(dsn))
+    stop = threading.Event()
+
+    async def hammer(base: int) -> tuple[int, int]:
+        good = busy = 0
+        for n in range(300):
+            try:
+                assert await conn.fetchval("select $1::int", [base + n]) == base + n
+                good += 1
+            except InterfaceError as error:
+                assert "busy" in str(error)
+                busy += 1
+                await asyncio.sleep(0)
+        return good, busy
+
+    futures = [
+        asyncio.run_coroutine_threadsafe(hammer(base), thread.loop)
+        for base, thread in ((0, one), (1_000_000, two))
+    ]
+    results = [future.result(LIMIT_S) for future in futures]
+    stop.set()
+    assert sum(good for good, _ in results) > 0
+    assert one.run(_close_when_idle(conn))
+
+
+async def _close_when_idle(conn: pgasync.Connection) -> bool:
+    with contextlib.suppress(InterfaceError):
+        await conn.close()
+    return conn.closed
+
+
+def test_nothing_is_left(dsn: str, threads: Any) -> None:
+    thread = threads()
+    here = asyncio.new_event_loop()
+
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self") else 0
+
+    def once() -> None:
+        conn = thread.run(connected(dsn))
+        for _ in range(3):
+            here.run_until_complete(both_flights(conn, 1))
+            thread.run(both_flights(conn, 1))
+        here.run_until_complete(conn.close())
+        thread.run(asyncio.sleep(0.01))
+
+    once()
+    gc.collect()
+    files, objects = open_files(), _core.live_objects()
+    for _ in range(5):
+        once()
+    gc.collect()
+    assert open_files() == files
+    assert _core.live_objects() == objects
+    here.close()
