@@ -190,7 +190,7 @@ async def _start(
             _allowed(config, link),
             os.urandom(18),
             _binding(link.transport),
-            _BINDING[config.channel_binding],
+            _channel_binding(config, link.transport),
             config.scram_max_iterations,
             config.min_protocol_version,
             config.max_protocol_version,
@@ -214,6 +214,17 @@ def _allowed(config: Config, link: Link) -> int:
     if config.scram_client_key is not None and config.scram_server_key is not None:
         allow |= _core.ALLOW_SCRAM_KEYS
     return allow
+
+
+def _channel_binding(config: Config, transport: Transport) -> int:
+    """Where nothing can be bound to the server's certificate (Ed25519), "prefer" does
+    without only if that certificate is known to be the server's own: somebody in
+    between would show such a one."""
+    context = config.ssl_context
+    full = context.check_hostname if context else config.sslmode == "verify-full"
+    if full and transport.encrypted and not transport.binding:
+        return _BINDING["require" if config.channel_binding == "require" else "disable"]
+    return _BINDING[config.channel_binding]
 
 
 def _binding(transport: Transport) -> bytes | None:

@@ -246,8 +246,13 @@ read_offer(wire_slice data, struct sasl_offer *offer)
     return wire_reader_end(&r);
 }
 
-/* Refuses an offer that is too little for channel_binding=require, or that nobody
- * makes without TLS. */
+#define NOTHING_TO_BIND                                                                            \
+    "the signature of the server's certificate has no hash function (as with Ed25519): nothing "   \
+    "can be bound to it"
+
+/* Refuses an offer that is too little for channel_binding=require, that nobody makes
+ * without TLS, or that can only be declined: a certificate without a hash function may
+ * be there to that end. */
 static enum wire_status
 check_offer(struct wire_session *s, const struct sasl_offer *offer)
 {
@@ -259,10 +264,12 @@ check_offer(struct wire_session *s, const struct sasl_offer *offer)
         return auth_fail(s, "the server offers SCRAM-SHA-256-PLUS on a connection without TLS: "
                             "something in between may have removed it");
     }
-    if (require && s->binding_len == 0) {
-        return auth_fail(s, "channel_binding=require, but the signature of the server's "
-                            "certificate has no hash function (as with Ed25519): nothing can "
-                            "be bound to it");
+    if (s->channel_binding != WIRE_BINDING_DISABLE && s->encrypted && s->binding_len == 0
+        && (require || offer->plus)) {
+        return auth_fail(s, require ? "channel_binding=require, but " NOTHING_TO_BIND
+                                    : "channel_binding=prefer, but " NOTHING_TO_BIND
+                                      " (sslmode=verify-full or channel_binding=disable does "
+                                      "without)");
     }
     if (require && !offer->plus) {
         return wire_error_set(&s->error, WIRE_ERR_AUTH,
@@ -282,7 +289,7 @@ choose_mechanism(struct wire_session *s, const struct sasl_offer *offer, char *f
     if (status != WIRE_OK) {
         return status;
     }
-    bool able = s->binding_len > 0 && s->channel_binding != WIRE_BINDING_DISABLE;
+    bool able = s->encrypted && s->channel_binding != WIRE_BINDING_DISABLE;
     bool bound = able && offer->plus;
     if (!bound && !offer->plain) {
         return wire_error_set(&s->error, WIRE_ERR_AUTH,

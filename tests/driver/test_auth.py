@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import shutil
+import ssl
 import subprocess
 import traceback
 from collections.abc import Iterator
@@ -67,10 +68,11 @@ class TlsServer(servers.Server):
         if not key.exists():
             command = ["openssl", "req", "-x509", "-nodes", "-days", "2"]
             command += ["-subj", "/CN=localhost", *CERTIFICATES[kind]]
+            command += ["-addext", "subjectAltName=IP:127.0.0.1"]
             command += ["-keyout", str(key), "-out", str(certificate)]
             subprocess.run(command, check=True, capture_output=True)
-            for path in (key, certificate):
-                path.chmod(0o600)
+            for path, mode in ((key, 0o600), (certificate, 0o644)):
+                path.chmod(mode)
                 if self.account:
                     os.chown(path, *(self.account[k] for k in ("user", "group")))
         self.psql(f"ALTER SYSTEM SET ssl_cert_file = '{certificate}'")
@@ -137,18 +139,46 @@ async def log_in(keywords: dict[str, str], **more: Any) -> pgasync.Connection:
 async def test_certificates(tls_server: TlsServer, kind: str) -> None:
     tls_server.use(kind)
     keywords = way(tls_server, "scram_user", "tls")
-    for binding in ("disable", "prefer"):
+    for binding in ("disable", "prefer", "require"):
+        if kind == "ed25519" and binding != "disable":
+            words = f"channel_binding={binding}.*Ed25519"
+            with pytest.raises(pgasync.ConnectError, match=words):
+                await log_in(keywords, channel_binding=binding)
+            assert not tls_server.libpq(**keywords, channel_binding=binding)
+            continue
         async with await log_in(keywords, channel_binding=binding) as conn:
             assert conn.info.ssl
             assert await conn.fetchval("select current_user") == "scram_user"
-    if kind == "ed25519":
-        with pytest.raises(pgasync.ConnectError, match="Ed25519"):
-            await log_in(keywords, channel_binding="require")
-        assert not tls_server.libpq(**keywords, channel_binding="require")
-    else:
-        async with await log_in(keywords, channel_binding="require") as conn:
-            assert await conn.fetchval("select 1") == 1
-        assert tls_server.libpq(**keywords, channel_binding="require")
+        assert tls_server.libpq(**keywords, channel_binding=binding)
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa-sha384", "ed25519"])
+async def test_verified_certificates(tls_server: TlsServer, kind: str) -> None:
+    """One that nothing can be bound to will do once it is known for the server's; the
+    certificate may be the business of an ssl.SSLContext, too."""
+    tls_server.use(kind)
+    keywords: dict[str, Any] = way(tls_server, "scram_user", "tls")
+    root = str(tls_server.base / f"{kind}.crt")
+    full = {"sslmode": "verify-full", "sslrootcert": root}
+    context = ssl.create_default_context(cafile=root)
+    loose = ssl.create_default_context(cafile=root)
+    loose.check_hostname = False
+    bindable = kind != "ed25519"
+    for more, prefer in (
+        (full, True),
+        ({"ssl": context}, True),
+        ({"ssl": loose}, bindable),
+    ):
+        for binding, good in (("prefer", prefer), ("require", bindable)):
+            given = keywords | more | {"channel_binding": binding}
+            if "ssl" in more:
+                del given["sslmode"]
+            if good:
+                async with pgasync.connect(**given) as conn:
+                    assert await conn.fetchval("select current_user") == "scram_user"
+            else:
+                with pytest.raises(pgasync.ConnectError, match="Ed25519"):
+                    await pgasync.connect(**given)
 
 
 @pytest.mark.parametrize("transport", ["tls", "tcp", "unix"])

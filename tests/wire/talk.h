@@ -321,4 +321,45 @@ check_broken(struct talk *talk, const char *events, enum wire_status status, con
 #define CHECK_BROKEN(talk, events, status, text)                                                   \
     check_broken((talk), events, status, text, __LINE__)
 
+/* Startups that end well. */
+
+#define BOOTED                                                                                     \
+    "parameter TimeZone=UTC\n"                                                                     \
+    "key 42 key!\n"                                                                                \
+    "notice S=NOTICE\n"                                                                            \
+    "ready I\n"
+
+static inline void
+check_startup(struct talk *talk, const char *events, const char *sent, size_t sent_len, int line)
+{
+    struct outcome o;
+    serve(talk, "SKNZ");
+    talk_run(talk, &o);
+    check_str((const char *)o.transcript.data, events, "events", __FILE__, line);
+    check_int(o.status, WIRE_MORE, "status", __FILE__, line);
+    check_str(o.error.text, "", "error", __FILE__, line);
+    check_slice(wire_buffer_unread(&o.sent), sent, sent_len, "sent", __FILE__, line);
+    check_int(o.phase, WIRE_PHASE_READY, "phase", __FILE__, line);
+    check_true(!o.secrets, "the secrets are wiped", __FILE__, line);
+    outcome_clear(&o);
+    talk_clear(talk);
+}
+
+#define CHECK_STARTUP(talk, events, sent)                                                          \
+    check_startup((talk), events, sent, sizeof(sent) - 1, __LINE__)
+
+/* One authentication request, refused. */
+static inline void
+check_request(unsigned allow, const char *password, const char *body, size_t len,
+              enum wire_status status, const char *text, int line)
+{
+    struct talk talk = startup_talk(allow, password);
+    server_bytes(&talk, 'R', body, len);
+    serve(&talk, "R");
+    check_broken(&talk, "", status, text, line);
+}
+
+#define CHECK_REQUEST(allow, password, body, status, text)                                         \
+    check_request((allow), (password), body, sizeof(body) - 1, (status), (text), __LINE__)
+
 #endif
