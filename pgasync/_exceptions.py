@@ -130,6 +130,8 @@ class ConnectError(OperationalError):
     """No connection came about: nothing was run."""
 
     outcome = "not_sent"
+    failures: tuple[Error, ...] = ()
+    """Of several hosts or addresses: why each of them failed, in the order tried."""
 
 
 class TLSError(ConnectError):

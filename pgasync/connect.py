@@ -1,22 +1,29 @@
-"""Opening a connection: hosts in turn, one deadline for each."""
+"""Opening a connection: hosts and their addresses in turn, by libpq's rules (PostgreSQL
+documentation, "Specifying Multiple Hosts")."""
 
 import asyncio
 import inspect
+import os
 import socket
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Sequence
+from random import shuffle
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from . import conninfo
 from .connection import Connection
 from .conninfo import Config, Host
-from .errors import ConnectError, Error, InterfaceError
-from .link import Address, open_socket, open_unix
+from .errors import ConnectError, ConnectionLost, Error, InterfaceError, TLSError
 from .session import open_session, timed_out
+from .sockets import Address, open_socket, open_unix
+from .target import mismatch
 from .timeouts import Expired, until
 
-# Another host would say the same: wrong password or role, no such database.
-_FINAL_CLASSES = ("28", "3D")
+T = TypeVar("T")
+
+# It starts, stops or has just crashed: after every other refusal by the server itself
+# no further host is asked.
+_NOT_NOW = ("57P01", "57P02", "57P03")
 
 
 def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
@@ -41,8 +48,9 @@ def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
     (2), types (a TypeRegistry).
 
     Raises InterfaceError for a keyword or value it does not understand,
-    ConnectError when no host could be reached, and the class of the SQLSTATE
-    (InvalidPassword, InvalidCatalogName …) when the server refused.
+    ConnectError when no host could be reached or none gives the session that
+    target_session_attrs asks for, and the class of the SQLSTATE (InvalidPassword,
+    InvalidCatalogName …) when the server refused.
     """
     return Connecting(conninfo.parse(dsn, keywords))
 
@@ -91,21 +99,11 @@ async def open_connection(config: Config) -> Connection:
     """The first host that takes us; see connect() for what it raises."""
     loop = asyncio.get_running_loop()
     _check_loop(loop)
-    failures: list[Error] = []
-    for host in config.hosts:
-        try:
-            return await _try_host(config, host, loop)
-        except Error as error:
-            if len(config.hosts) == 1 or _is_final(error):
-                raise
-            failures.append(error)
-    raise ConnectError(
-        "no host could be connected to:\n"
-        + "\n".join(
-            f"  {host}: {error}"
-            for host, error in zip(config.hosts, failures, strict=True)
-        )
-    ) from failures[-1]
+    search = _Search(config, loop)
+    try:
+        return await search.run()
+    finally:
+        search.failures.clear()  # they hold its frames
 
 
 def _check_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -121,25 +119,112 @@ def _check_loop(loop: asyncio.AbstractEventLoop) -> None:
         )
 
 
-def _is_final(error: Error) -> bool:
-    if isinstance(error, InterfaceError):
-        return True
-    return bool(error.sqlstate) and str(error.sqlstate)[:2] in _FINAL_CLASSES
+class _Search:
+    """One connect(): the hosts in turn, and why each of them failed."""
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        self.failures: list[tuple[Host | Address, Error]] = []
+        self._config = config
+        self._loop = loop
+        self._others: list[Host] = []  # would give a session, of another kind
+
+    async def run(self) -> Connection:
+        try:
+            found = await self._by_kind()
+        except Error as error:
+            if self.failures and error.__cause__ is None:
+                error.__cause__ = _summary(self.failures)
+            raise
+        if found is None:
+            raise _summary(self.failures)
+        return found
+
+    async def _by_kind(self) -> Connection | None:
+        wanted = self._config.target_session_attrs
+        found = await self._first(self._in_turn(self._config.hosts), wanted)
+        if found is None and wanted == "prefer-standby":
+            found = await self._first([*self._others], "any")
+        return found
+
+    async def _first(self, hosts: list[Host], wanted: str) -> Connection | None:
+        for host in hosts:
+            found = await self._try_host(host, wanted)
+            if found is not None:
+                return found
+        return None
+
+    async def _try_host(self, host: Host, wanted: str) -> Connection | None:
+        """None, and a reason in `failures`, when the next host is to be tried. The
+        first address's time includes that for looking it up."""
+        config, deadline = self._config, self._deadline()
+        try:
+            addresses = await _addresses(config, host, deadline)
+            password = await _password(config, host, deadline)
+        except ConnectError as error:
+            self.failures.append((host, error))
+            return None
+        for address in self._in_turn(addresses):
+            try:
+                found = await _open(config, address, password, deadline)
+                kind = await _kind(config, found, wanted, deadline)
+            except Error as error:
+                if not _goes_on(error):
+                    raise
+                self.failures.append((address, error))
+                if error.sqlstate is not None:
+                    return None  # the other addresses lead to the same server
+            else:
+                if kind is None:
+                    return found
+                self._refuse(address, f"{kind} (target_session_attrs={wanted})")
+                return None
+            deadline = self._deadline()
+        return None
+
+    def _refuse(self, address: Address, reason: str) -> None:
+        self.failures.append((address, ConnectError(f"{address}: {reason}")))
+        self._others.append(address.host)
+
+    def _in_turn(self, places: Sequence[T]) -> list[T]:
+        order = [*places]
+        if self._config.load_balance_hosts == "random":
+            shuffle(order)
+        return order
+
+    def _deadline(self) -> float | None:
+        limit = self._config.connect_timeout
+        return None if limit is None else self._loop.time() + limit
 
 
-async def _try_host(
-    config: Config, host: Host, loop: asyncio.AbstractEventLoop
-) -> Connection:
-    limit = config.connect_timeout
-    deadline = None if limit is None else loop.time() + limit
-    addresses = await _addresses(host, deadline, limit)
-    password = await _password(config, host, deadline)
-    sock, address = await _dial(addresses, deadline, limit)
-    return await open_session(config, sock, address, password, deadline)
+def _goes_on(error: Error) -> bool:
+    """Whether another address or host is tried: the connection failed. When the server
+    refused, or is not who it should be, the next one does not get the password."""
+    if error.sqlstate is not None:
+        return error.sqlstate in _NOT_NOW
+    if isinstance(error, TLSError) or not isinstance(error, ConnectError):
+        return False
+    return isinstance(error.__cause__, (OSError, EOFError, ConnectionLost))
+
+
+def _summary(failures: list[tuple[Host | Address, Error]]) -> Error:
+    """The only failure, or one error that tells all of them."""
+    errors = tuple(error for _, error in failures)
+    if len(errors) == 1:
+        return errors[0]
+    lines = ["no host could be connected to:"]
+    for where, error in failures:
+        text = str(error).replace("\n", "\n    ")
+        lines.append(text if text.startswith(str(where)) else f"{where}: {text}")
+    summary = ConnectError("\n  ".join(lines))
+    summary.failures = errors
+    states = [error.sqlstate for error in errors if error.sqlstate]
+    summary.sqlstate = states[-1] if states else None
+    summary.__cause__ = errors[-1]
+    return summary
 
 
 async def _addresses(
-    host: Host, deadline: float | None, limit: float | None
+    config: Config, host: Host, deadline: float | None
 ) -> list[Address]:
     if host.is_unix:
         return [Address(host, socket.AF_UNIX, host.socket_path)]
@@ -153,7 +238,8 @@ async def _addresses(
     lookup = loop.getaddrinfo(host.address, host.port, type=socket.SOCK_STREAM)
     try:
         found = await until(deadline, _awaited(lookup))
-    except TimeoutError as error:
+    except Expired as error:
+        limit = config.connect_timeout
         raise timed_out(host, limit, "looking up its address") from error
     except (OSError, UnicodeError) as error:
         raise ConnectError(f"{host}: {_reason(error)}") from error
@@ -188,34 +274,48 @@ async def _password(config: Config, host: Host, deadline: float | None) -> bytes
     return value or None
 
 
+async def _open(
+    config: Config, address: Address, password: bytes | None, deadline: float | None
+) -> Connection:
+    sock = await _dial(config, address, deadline)
+    return await open_session(config, sock, address, password, deadline)
+
+
 async def _dial(
-    addresses: list[Address], deadline: float | None, limit: float | None
-) -> tuple[socket.socket, Address]:
-    """The first address that answers. One that stays silent does not use up the
-    time of those behind it: each gets its share of what is left."""
-    loop = asyncio.get_running_loop()
-    failure = ConnectError("the host has no address")
-    for position, address in enumerate(addresses):
-        until_when = deadline
-        if deadline is not None:
-            share = (deadline - loop.time()) / (len(addresses) - position)
-            until_when = loop.time() + share
-        try:
-            sock = open_unix(address) if address.host.is_unix else None
-            if sock is None:
-                work = open_socket(address)
-                sock = await until(until_when, work, socket.socket.close)
-            return sock, address
-        except TimeoutError as error:
-            if isinstance(error, OSError) and error.errno is not None:  # ETIMEDOUT
-                failure = _unreachable(address, error)
-            else:
-                failure = timed_out(address.host, limit, "connecting")
-            failure.__cause__ = error
-        except OSError as error:
-            failure = _unreachable(address, error)
-            failure.__cause__ = error
-    raise failure
+    config: Config, address: Address, deadline: float | None
+) -> socket.socket:
+    try:
+        unix = open_unix(config, address) if address.host.is_unix else None
+        if unix is not None:
+            return unix
+        work = open_socket(config, address)
+        return await until(deadline, work, socket.socket.close)
+    except Expired as error:
+        raise timed_out(address, config.connect_timeout, "connecting") from error
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+async def _kind(
+    config: Config, connection: Connection, wanted: str, deadline: float | None
+) -> str | None:
+    """What the session is, when that is not `wanted`: then the connection is closed."""
+    if wanted == "any":
+        return None
+    found: str | None = ""
+    try:
+        found = await until(deadline, mismatch(connection._core, wanted))
+    except Expired as error:
+        limit = config.connect_timeout
+        raise timed_out(connection._link.address, limit, "asking its kind") from error
+    except ConnectionLost as error:
+        raise ConnectError(f"{connection._link.address}: {error}") from error
+    except Error as error:
+        found = f"the server does not tell its kind: {error.message}"
+    finally:
+        if found is not None:
+            connection.terminate()
+    return found
 
 
 def _unreachable(address: Address, error: OSError) -> ConnectError:
@@ -224,10 +324,9 @@ def _unreachable(address: Address, error: OSError) -> ConnectError:
         hint = "; nothing listens there (is the server running?)"
     elif isinstance(error, FileNotFoundError):
         hint = "; no such socket (is the server running?)"
-    where = str(address.host)
-    if not address.host.is_unix and address.target[0] != address.host.address:
-        where += f" ({address.target[0]})"
-    return ConnectError(f"{where}: {_reason(error)}{hint}")
+    # Not its strerror: asyncio puts words of its own there.
+    reason = os.strerror(error.errno) if error.errno else _reason(error)
+    return ConnectError(f"{address}: {reason}{hint}")
 
 
 def _reason(error: Exception) -> str:

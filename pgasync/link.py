@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import logging
 import os
-import socket
 import threading
 import weakref
 from collections import OrderedDict
@@ -20,10 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _core, sql, tls
-from .conninfo import Config, Host, is_loopback
+from .conninfo import Config
 from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
 from .saslprep import saslprep
+from .sockets import Address, open_socket
 from .timeouts import helper_task, signalled, until
 from .trace import Trace
 from .transport import Transport
@@ -35,68 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgasync")
 
 CANCEL_AGAIN = 0.25  # s: a CancelRequest that overtook its query is lost
-BACKLOG_AGAIN = 0.01  # s
-KEEPALIVE = (  # a silent peer is noticed in two minutes, unacknowledged data in 30 s
-    ("SO_KEEPALIVE", socket.SOL_SOCKET, 1),
-    ("TCP_NODELAY", socket.IPPROTO_TCP, 1),
-    ("TCP_KEEPIDLE", socket.IPPROTO_TCP, 60),
-    ("TCP_KEEPINTVL", socket.IPPROTO_TCP, 10),
-    ("TCP_KEEPCNT", socket.IPPROTO_TCP, 6),
-    ("TCP_USER_TIMEOUT", socket.IPPROTO_TCP, 30_000),
-)
-
-
-@dataclass(frozen=True)
-class Address:
-    """A place as the socket module dials it; `host` is where it came from."""
-
-    host: Host
-    family: int
-    target: Any  # what connect() takes
-
-    @property
-    def local(self) -> bool:
-        """Whether the bytes stay on this machine."""
-        return self.host.is_unix or is_loopback(self.target[0])
-
-
-def open_unix(address: Address) -> socket.socket | None:
-    """A connected Unix socket at once, or None when the server's backlog is full.
-
-    The loops' sock_connect takes the EAGAIN of a full backlog for a connect under
-    way, and calls an unconnected socket connected.
-    """
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.connect(address.target)
-    except BlockingIOError:
-        sock.close()
-        return None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def open_socket(address: Address) -> socket.socket:
-    """A connected non-blocking socket; OSError when there is none to be had."""
-    if address.host.is_unix:
-        while (unix := open_unix(address)) is None:
-            await asyncio.sleep(BACKLOG_AGAIN)
-        return unix
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        for name, level, value in KEEPALIVE:
-            option = getattr(socket, name, None)
-            if option is not None:
-                sock.setsockopt(level, option, value)
-        await asyncio.get_running_loop().sock_connect(sock, address.target)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 @dataclass(frozen=True)
@@ -350,7 +288,7 @@ class Link:
         """Encrypted where the session is, and to a server that proves as much."""
         config, host = self.config, self.address.host
         transport = Transport()
-        sock = await open_socket(self.address)
+        sock = await open_socket(config, self.address)
         try:
             if self.transport.encrypted:
                 if not await tls.ask(config, host, sock):

@@ -10,7 +10,8 @@ from . import _core, tls
 from .connection import Connection
 from .conninfo import Config, Host
 from .errors import ConnectError, ConnectionLost, Error, ProtocolViolation, TLSError
-from .link import Address, Link, open_socket
+from .link import Link
+from .sockets import Address, open_socket
 from .timeouts import Expired, until
 from .trace import from_environment
 from .transport import Transport
@@ -30,9 +31,11 @@ _BINDING = {
 _NO_OTHER_WAY = ("57P03", "28P01")
 
 
-def timed_out(host: Host, limit: float | None, doing: str) -> ConnectError:
+def timed_out(where: Host | Address, limit: float | None, doing: str) -> ConnectError:
     """The error of a host that did not answer in time."""
-    return ConnectError(f"{host}: timed out after {limit:g} s {doing}")
+    error = ConnectError(f"{where}: timed out after {limit:g} s {doing}")
+    error.__cause__ = Expired()
+    return error
 
 
 def ways(config: Config, address: Address) -> list[bool]:
@@ -85,7 +88,7 @@ async def _dial_again(
     config: Config, address: Address, deadline: float | None
 ) -> socket.socket:
     try:
-        return await until(deadline, open_socket(address), socket.socket.close)
+        return await until(deadline, open_socket(config, address), socket.socket.close)
     except TimeoutError as error:
         limit = config.connect_timeout
         raise timed_out(address.host, limit, "connecting once more") from error

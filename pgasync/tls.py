@@ -44,7 +44,8 @@ async def ask(config: Config, host: Host, sock: socket.socket) -> bool:
     if answer == b"N":
         return False
     if not answer:
-        raise ConnectError(f"{host}: the server closed when it was asked for TLS")
+        closed = ConnectError(f"{host}: the server closed when it was asked for TLS")
+        raise closed from EOFError("end of file")
     if answer == b"E":
         # Nobody vouches for its text: it may come from the man in the middle.
         raise ConnectError(

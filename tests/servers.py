@@ -39,6 +39,7 @@ PORT_TRIES = 5
 
 HBA_DEFAULT = """\
 local all all trust
+local replication all trust
 host all all 127.0.0.1/32 scram-sha-256
 """
 
@@ -427,6 +428,56 @@ class Server:
         return (
             f"postgresql://{login}@{self.host}:{self.port}/{quote(database, '')}{query}"
         )
+
+
+class Standby(Server):
+    """A hot standby that streams from `primary` over its Unix socket, where it calls
+    itself `name`. To be stopped before the primary, whose binaries it shares."""
+
+    def __init__(self, primary: Server, name: str = "standby") -> None:
+        self.primary = primary
+        self.name = name
+        super().__init__(primary.major)
+        self.password = primary.password
+
+    def prepare(self, hba: str, settings: Mapping[str, str]) -> None:
+        self.tree = self.primary.tree
+        if os.geteuid() == 0:
+            self.leave_root()
+        self.data_dir = self.base / "data"
+        self.socket_dir = self.base / "socket"
+        self.log_path = self.base / "log"
+        self.make_folder(self.socket_dir)
+        source = self.primary
+        self.run_tool(
+            "pg_basebackup",
+            f"--pgdata={self.data_dir}",
+            f"--dbname=host={source.socket_dir} port={source.port} user=postgres"
+            f" application_name={self.name}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        )
+        with open(self.data_dir / "postgresql.auto.conf", "a") as conf:
+            conf.write(f"unix_socket_directories = '{self.socket_dir}'\n")
+            conf.write("synchronous_standby_names = ''\n")  # not for its own commits
+
+    def wait_streaming(self) -> None:
+        """Until the primary sends its WAL to us."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        sql = (
+            "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+            f" AND application_name = '{self.name}'"
+        )
+        while self.primary.psql(sql).strip() != "1":
+            if time.monotonic() > deadline:
+                raise ServerError(f"{self.name} does not stream")
+            time.sleep(0.05)
+
+    def promote(self) -> None:
+        """Makes a primary of it; returns when it takes writes."""
+        if self.psql("SELECT pg_promote(true, 60)").strip() != "t":
+            raise ServerError(f"{self.name} was not promoted")
 
 
 class ExternalServer:

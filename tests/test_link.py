@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pgasync import conninfo, link
+from pgasync import conninfo, link, sockets
 from pgasync.errors import ConnectionLost
 from pgasync.transport import Transport
 
@@ -71,7 +71,7 @@ async def postmaster() -> AsyncIterator[Postmaster]:
 def make(port: int, **keywords: Any) -> Any:
     config = conninfo.parse(None, {"host": "127.0.0.1", "port": port, **keywords}, {})
     (host,) = config.hosts
-    address = link.Address(host, socket.AF_INET, ("127.0.0.1", port))
+    address = sockets.Address(host, socket.AF_INET, ("127.0.0.1", port))
     return link.Link(config, address, asyncio.get_running_loop(), Transport())
 
 
