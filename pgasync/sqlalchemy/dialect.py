@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 import pgasync
 
 from .adapter import DBAPI, Connection
+from .pool import AnyLoopQueuePool
 from .types import COLSPECS, with_text
 
 ISOLATION_LEVELS = (
@@ -79,7 +80,7 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
 
     @classmethod
     def get_pool_class(cls, url: URL) -> type[pool.Pool]:
-        return pool.AsyncAdaptedQueuePool
+        return AnyLoopQueuePool
 
     def retrieve_dbapi_version(self, dbapi: Any) -> Any:
         """Of the driver; asked for by SQLAlchemy 2.1."""

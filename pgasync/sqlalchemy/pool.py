@@ -1,0 +1,116 @@
+"""The engine's pool: SQLAlchemy's own, waiting in any event loop.
+
+SQLAlchemy's AsyncAdaptedQueuePool waits in an asyncio.Queue, which belongs to the first
+loop that has to wait there. Connections here move from loop to loop, so that one engine
+serves asyncio.run() called twice, a loop for each test, and loops in several threads.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from typing import Any
+
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.util import await_only
+from sqlalchemy.util.queue import Empty, Full, QueueCommon
+
+
+class Waiter:
+    """Somebody in some loop who waits for an item."""
+
+    __slots__ = ("future", "given", "loop")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self.loop.create_future()
+        self.given: list[Any] = []
+
+    def wake(self) -> None:
+        """RuntimeError when the loop is closed."""
+        self.loop.call_soon_threadsafe(self._set)
+
+    def _set(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class AnyLoopQueue(QueueCommon[Any]):
+    """A queue for the greenlets of any loop; the longest waiter is served first."""
+
+    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
+        self.maxsize = maxsize
+        self.use_lifo = use_lifo
+        self._items: deque[Any] = deque()
+        self._waiters: deque[Waiter] = deque()
+        self._lock = threading.RLock()  # the collector may put() inside of a get()
+
+    def empty(self) -> bool:
+        return not self._items
+
+    def full(self) -> bool:
+        return 0 < self.maxsize <= len(self._items)
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Never waits: the pool takes a full queue for an answer."""
+        self.put_nowait(item)
+
+    def put_nowait(self, item: Any) -> None:
+        with self._lock:
+            while self._waiters:
+                waiter = self._waiters.popleft()
+                waiter.given.append(item)
+                try:
+                    waiter.wake()
+                except RuntimeError:
+                    waiter.given.clear()
+                else:
+                    return
+            if self.full():
+                raise Full
+            self._items.append(item)
+
+    def get_nowait(self) -> Any:
+        with self._lock:
+            if not self._items:
+                raise Empty
+            return self._items.pop() if self.use_lifo else self._items.popleft()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if not block:
+            return self.get_nowait()
+        with self._lock:
+            if self._items:
+                return self.get_nowait()
+        return await_only(self._wait(timeout))
+
+    async def _wait(self, timeout: float | None) -> Any:
+        with self._lock:
+            if self._items:
+                return self.get_nowait()
+            waiter = Waiter()
+            self._waiters.append(waiter)
+        try:
+            await asyncio.wait({waiter.future}, timeout=timeout)
+        except BaseException:
+            if self._leave(waiter):
+                self.put_nowait(waiter.given[0])
+            raise
+        if self._leave(waiter):
+            return waiter.given[0]
+        raise Empty
+
+    def _leave(self, waiter: Waiter) -> bool:
+        """Whether the waiter was given something; if not, it waits no more."""
+        with self._lock:
+            if not waiter.given:
+                self._waiters.remove(waiter)
+            return bool(waiter.given)
+
+
+class AnyLoopQueuePool(AsyncAdaptedQueuePool):
+    """AsyncAdaptedQueuePool, for every event loop of the process."""
+
+    _queue_class = AnyLoopQueue
