@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import ssl
+import struct
 import subprocess
 import traceback
 from collections.abc import Iterator
@@ -23,7 +24,20 @@ import pytest
 import pgasync
 import servers
 from pgasync import conninfo, errors
-from pgmock import MockServer, Peer, auth, auth_sasl
+from pgmock import (
+    Answer,
+    MockServer,
+    Peer,
+    Script,
+    auth,
+    auth_ok,
+    auth_sasl,
+    backend_key,
+    cstr,
+    message,
+    ready,
+    serve,
+)
 
 # Tests of SCRAM wait for the executor: time is generous, never what is measured.
 HBA = """\
@@ -300,6 +314,67 @@ async def test_version_too_old(servers_by_version: dict[int, Any]) -> None:
             min_protocol_version="3.2",
             max_protocol_version="3.2",
         )
+
+
+def negotiates(*data: bytes, key: bytes = b"key!") -> Script:
+    """A server that answers a startup with 3.2 by `data`, and lets in."""
+
+    def script(peer: Peer) -> None:
+        code, _ = peer.first()
+        if code != 0x30002:
+            raise AssertionError(f"startup with code {code:#x}")
+        peer.send(*data, auth_ok(), backend_key(4711, key), ready())
+        serve(peer, {"select 1": Answer(execute=Peer.wait_closed)})
+
+    return script
+
+
+def version_message(version: int, *options: str) -> bytes:
+    body = struct.pack("!II", version, len(options))
+    return message(b"v", body + b"".join(map(cstr, options)))
+
+
+@pytest.mark.parametrize("size", [4, 5, 256])
+async def test_long_cancel_key(size: int) -> None:
+    key = os.urandom(size)
+    with MockServer(negotiates(key=key)) as server:
+        conn = await pgasync.connect(
+            server.dsn,
+            sslmode="disable",
+            max_protocol_version="3.2",
+            cancel_timeout=0.5,
+        )
+        assert conn.info.protocol_version == 30002
+        with pytest.raises(pgasync.QueryTimeout):
+            await conn.execute("select 1", timeout=0.05)
+        await conn.close()
+    assert server.cancels
+    assert {*server.cancels} == {(4711, key)}
+    assert not server.failures
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "words"),
+    [
+        ([version_message(0x30003)], b"key!", "newer version than was asked for"),
+        ([version_message(0x30001)], b"key!", "does not exist"),
+        ([version_message(0x20000)], b"key!", "does not exist"),
+        ([version_message(0x30002)], b"key!", "changes nothing"),
+        ([version_message(0x30000, "_pq_.x")], b"key!", "was not asked for"),
+        ([version_message(0x30000)] * 2, b"key!", "was not due"),
+        ([auth_ok(), version_message(0x30000)], b"key!", "not due"),
+        ([version_message(0x30000)], b"longer key", "cancel key of 10 bytes"),
+        ([], b"key", "malformed"),
+        ([], b"k" * 257, "malformed"),
+    ],
+)
+async def test_negotiation_refused(data: list[bytes], key: bytes, words: str) -> None:
+    with (
+        MockServer(negotiates(*data, key=key)) as server,
+        pytest.raises(pgasync.ProtocolViolation, match=words),
+    ):
+        await pgasync.connect(server.dsn, sslmode="disable", max_protocol_version="3.2")
+    assert not server.failures
 
 
 # ------------------------------------------------------------------------- SCRAM
