@@ -159,9 +159,15 @@ class _Search:
         config, deadline = self._config, self._deadline()
         try:
             addresses = await _addresses(config, host, deadline)
-            password = await _password(config, host, deadline)
         except ConnectError as error:
             self.failures.append((host, error))
+            return None
+        try:
+            password = await _password(config, host, deadline)
+        except Expired as expired:
+            late = timed_out(host, config.connect_timeout, "waiting for the password")
+            late.__cause__ = expired
+            self.failures.append((host, late))
             return None
         for address in self._in_turn(addresses):
             try:
@@ -251,17 +257,13 @@ async def _awaited(awaitable: Any) -> Any:
 
 
 async def _password(config: Config, host: Host, deadline: float | None) -> bytes | None:
-    """The password's bytes; a callable is asked at every connect."""
+    """The password's bytes; a callable is asked for every host, and what it raises is
+    the caller's business. Expired when it does not answer in time."""
     value = host.password if config.password is None else config.password
     if callable(value):
         asked = value()
         if inspect.isawaitable(asked):
-            try:
-                asked = await until(deadline, _awaited(asked))
-            except Expired as error:
-                raise timed_out(
-                    host, config.connect_timeout, "waiting for the password"
-                ) from error
+            asked = await until(deadline, _awaited(asked))
         if not isinstance(asked, (str, bytes)):
             raise InterfaceError(
                 f"the password callable gave a {type(asked).__name__}, not a str"

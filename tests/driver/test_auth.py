@@ -489,6 +489,7 @@ async def test_what_a_callable_raises_comes_through(tls_server: TlsServer) -> No
         TimeoutError("the vault's own"),
         OSError(2, "no such file"),
         pgasync.OperationalError("out of another database"),
+        pgasync.ConnectError("to another database"),
     ):
 
         def now(error: Exception = raised) -> str:
@@ -498,10 +499,12 @@ async def test_what_a_callable_raises_comes_through(tls_server: TlsServer) -> No
             await asyncio.sleep(0)
             raise error
 
-        for ask in (now, later):
+        two = {"host": "127.0.0.1,127.0.0.1"}
+        for ask, hosts in itertools.product((now, later), ({}, two)):
             with pytest.raises(type(raised)) as caught:
-                await pgasync.connect(**keywords | {"password": ask})
+                await pgasync.connect(**keywords | hosts | {"password": ask})
             assert caught.value is raised
+            assert raised.__cause__ is None
 
 
 async def test_a_callable_is_asked_for_every_host(tls_server: TlsServer) -> None:
@@ -513,11 +516,33 @@ async def test_a_callable_is_asked_for_every_host(tls_server: TlsServer) -> None
 
     port = tls_server.port
     dsn = f"host=127.0.0.1,127.0.0.1 port={servers.free_port()},{port} user=scram_user"
-    for tries in (1, 2):
-        conn = await pgasync.connect(dsn, dbname="postgres", password=ask)
-        assert await conn.fetchval("select 1") == 1
-        await conn.close()
-        assert len(asked) >= tries
+    for times in (2, 4):
+        async with pgasync.connect(dsn, dbname="postgres", password=ask) as conn:
+            assert await conn.fetchval("select 1") == 1
+        assert len(asked) == times
+
+
+async def test_a_slow_callable_ends_with_its_host() -> None:
+    """Each host has its connect_timeout, and the callable is cancelled with it."""
+    asked = []
+
+    async def ask() -> str:
+        asked.append("asked")
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            asked.append("cancelled")
+            raise
+        return "too late"
+
+    with pytest.raises(
+        pgasync.ConnectError, match="waiting for the password"
+    ) as caught:
+        await pgasync.connect(
+            "host=127.0.0.1,127.0.0.1 user=u", password=ask, connect_timeout=0.1
+        )
+    assert len(caught.value.failures) == 2
+    assert asked == ["asked", "cancelled"] * 2
 
 
 # ---------------------------------------------------------------- secrets in texts
