@@ -49,7 +49,9 @@ def lost(
     /,
 ) -> tree.ConnectionLost:
     """The exception for a broken connection; `fields` is the FATAL error that the
-    server sent before it closed, if any."""
+    server sent before it closed, if any, `cause` what the operating system said."""
+    if isinstance(cause, OSError) and cause.strerror:
+        message = f"{message}: {cause.strerror}"
     if fields and "M" in fields:
         severity = fields.get("V", fields.get("S", "FATAL"))
         message = f"{message} (the server's last words: {severity}: {fields['M']})"

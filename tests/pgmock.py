@@ -385,25 +385,26 @@ def serve(peer: Peer, answers: Mapping[str, Answer] | None = None) -> None:
 
 
 class MockServer:
-    """Runs `script` for every connection. A context manager.
+    """Runs `script` for every connection to `listener`. A context manager.
 
     After it: `.failures` holds what went wrong inside scripts (that the client
     has left is not a failure), `.cancels` the CancelRequests, `.peers` all peers.
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, listener: socket.socket | None = None) -> None:
         self.script = script
         self.failures: list[BaseException] = []
         self.cancels: list[tuple[int, bytes]] = []
         self.peers: list[Peer] = []
         self.on_cancel: Callable[[], None] | None = None
         self.threads: list[threading.Thread] = []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.listener = listener or socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.host: str = self.listener.getsockname()[0]
         self.port: int = self.listener.getsockname()[1]
 
     @property
     def dsn(self) -> str:
-        return f"postgresql://mock@127.0.0.1:{self.port}/mock"
+        return f"postgresql://mock@{self.host}:{self.port}/mock"
 
     def __enter__(self) -> Self:
         self._spawn(self._accept)

@@ -270,7 +270,7 @@ def test_lost():
     cause = OSError(104, "reset")
     error = errors.lost("connection lost", None, cause, "in_doubt", "commit")
     assert type(error) is errors.ConnectionLost
-    assert str(error) == "connection lost"
+    assert str(error) == "connection lost: reset"
     assert error.__cause__ is cause
     assert (error.outcome, error.query) == ("in_doubt", "commit")
     assert error.sqlstate is None
