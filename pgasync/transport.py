@@ -71,6 +71,7 @@ class Bridge(Transport):
 
     def __init__(self, context: ssl.SSLContext, server_name: str | None) -> None:
         self.stream = self
+        self._broken: ssl.SSLError | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
@@ -101,18 +102,25 @@ class Bridge(Transport):
             return False
         return True
 
-    def receive(self, data: bytes) -> bytes | None:
-        """What `data` from the peer says; None: good-bye."""
+    def receive(self, data: bytes) -> tuple[bytes, bool]:
+        """What `data` from the peer says, and whether it is the last. ssl.SSLError for
+        a broken stream, after what came in front of that has been given."""
+        if self._broken is not None:
+            raise self._broken
         self._incoming.write(data)
         found = bytearray()
         try:
             while part := self._tls.read(65536):
                 found += part
         except ssl.SSLWantReadError:
-            return bytes(found)
+            return bytes(found), False
         except ssl.SSLZeroReturnError:
             pass
-        return bytes(found) or None
+        except ssl.SSLError as error:
+            if not found:
+                raise
+            self._broken = error
+        return bytes(found), True
 
     def send(self, data: bytes) -> bytes:
         """`data` as the peer is to get it."""

@@ -4,6 +4,8 @@
 #include "tls.h"
 
 #define BRIDGE_CHUNK 65536
+#define BRIDGE_READ 16384
+#define BRIDGE_ROUNDS 16
 
 struct bridge {
     PyObject *object; /* borrowed from the connection */
@@ -12,6 +14,7 @@ struct bridge {
     PyObject *cipher; /* bytes not yet sent, from `cipher_start` on; or NULL */
     Py_ssize_t cipher_start;
     size_t accepted; /* plain bytes that `cipher` stands for */
+    bool ended;      /* nothing comes behind `plain` */
 };
 
 /* The exception that the object has raised, as the stream's reason. */
@@ -29,17 +32,40 @@ bridge_fail(struct net_stream *stream)
     return NET_ERROR;
 }
 
-/* object.<method>(bytes), which gives bytes, or None. NULL with an exception. */
+/* object.<method>(bytes), which gives an object of `type`. NULL with an exception. */
 static PyObject *
-bridge_call(const struct bridge *bridge, const char *method, const uint8_t *bytes, size_t len)
+bridge_call(const struct bridge *bridge, const char *method, const uint8_t *bytes, size_t len,
+            PyTypeObject *type)
 {
     PyObject *result =
         PyObject_CallMethod(bridge->object, method, "y#", (const char *)bytes, (Py_ssize_t)len);
-    if (result != NULL && result != Py_None && !PyBytes_Check(result)) {
+    if (result != NULL && !Py_IS_TYPE(result, type)) {
         Py_DECREF(result);
-        return errors_set(PyExc_TypeError, "%s() must return bytes", method);
+        return errors_set(PyExc_TypeError, "%s() must return %s", method, type->tp_name);
     }
     return result;
+}
+
+/* Hands the object what has come; `plain` and `ended` are what it says. -1 with an
+ * exception. */
+static int
+bridge_take(struct bridge *bridge, const uint8_t *bytes, size_t len)
+{
+    PyObject *result = bridge_call(bridge, "receive", bytes, len, &PyTuple_Type);
+    PyObject *plain = NULL;
+    int ended = 0;
+    if (result == NULL
+        || !PyArg_ParseTuple(result, "Sp;receive() must return (bytes, bool)", &plain, &ended)) {
+        Py_XDECREF(result);
+        return -1;
+    }
+    if (PyBytes_GET_SIZE(plain) > 0) {
+        bridge->plain = Py_NewRef(plain);
+        bridge->plain_start = 0;
+    }
+    bridge->ended = ended;
+    Py_DECREF(result);
+    return 0;
 }
 
 static size_t
@@ -55,31 +81,38 @@ bridge_give(struct bridge *bridge, uint8_t *bytes, size_t cap)
     return n;
 }
 
+/* Once it is over, the object says why: good-bye, or an exception. */
 static enum net_status
-bridge_read(struct net_stream *stream, uint8_t *bytes, size_t cap, size_t *n)
+bridge_fill(struct net_stream *stream)
 {
     struct bridge *bridge = stream->state;
-    while (bridge->plain == NULL) {
-        uint8_t chunk[16384];
-        size_t got = 0;
+    uint8_t chunk[BRIDGE_READ];
+    size_t got = 0;
+    bool over = bridge->ended;
+    if (!over) {
         enum net_status status = net_plain_read(stream, chunk, sizeof(chunk), &got);
         if (status != NET_OK) {
             return status;
         }
-        PyObject *plain = bridge_call(bridge, "receive", chunk, got);
-        if (plain == NULL) {
-            return bridge_fail(stream);
+    }
+    if (bridge_take(bridge, chunk, got) < 0) {
+        return bridge_fail(stream);
+    }
+    return over || (bridge->ended && bridge->plain == NULL) ? NET_EOF : NET_OK;
+}
+
+static enum net_status
+bridge_read(struct net_stream *stream, uint8_t *bytes, size_t cap, size_t *n)
+{
+    struct bridge *bridge = stream->state;
+    for (int round = 0; bridge->plain == NULL; round++) {
+        if (round == BRIDGE_ROUNDS) {
+            return NET_WANT_READ; /* records without data: others get their turn */
         }
-        if (plain == Py_None) { /* the peer said good-bye */
-            Py_DECREF(plain);
-            return NET_EOF;
+        enum net_status status = bridge_fill(stream);
+        if (status != NET_OK) {
+            return status;
         }
-        if (PyBytes_GET_SIZE(plain) == 0) {
-            Py_DECREF(plain);
-            continue;
-        }
-        bridge->plain = plain;
-        bridge->plain_start = 0;
     }
     *n = bridge_give(bridge, bytes, cap);
     return NET_OK;
@@ -93,9 +126,8 @@ bridge_write(struct net_stream *stream, const uint8_t *bytes, size_t len, size_t
     struct bridge *bridge = stream->state;
     if (bridge->cipher == NULL) {
         size_t chunk = len < BRIDGE_CHUNK ? len : BRIDGE_CHUNK;
-        PyObject *cipher = bridge_call(bridge, "send", bytes, chunk);
-        if (cipher == NULL || cipher == Py_None) {
-            Py_XDECREF(cipher);
+        PyObject *cipher = bridge_call(bridge, "send", bytes, chunk, &PyBytes_Type);
+        if (cipher == NULL) {
             return bridge_fail(stream);
         }
         bridge->cipher = cipher;
@@ -121,7 +153,7 @@ static bool
 bridge_pending(const struct net_stream *stream)
 {
     const struct bridge *bridge = stream->state;
-    return bridge->plain != NULL;
+    return bridge->plain != NULL || bridge->ended;
 }
 
 static void

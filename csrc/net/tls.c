@@ -6,10 +6,15 @@
 
 #include "tlscontext.h"
 
+/* What one call may take from the socket: a peer that sends records without data for ever
+ * (tickets, warnings) would never let SSL_read come back. */
+#define TLS_TURN_BYTES (512 * 1024)
+
 struct tls_state {
     SSL *ssl;
     BIO_METHOD *method;
     struct net_stream *stream;
+    size_t turn;         /* bytes taken from the socket in this call */
     bool eof;            /* the peer has closed its side */
     bool cert_requested; /* the server asked for ours */
 };
@@ -28,8 +33,13 @@ bio_read(BIO *bio, char *bytes, int cap)
     struct tls_state *state = BIO_get_data(bio);
     size_t got = 0;
     BIO_clear_retry_flags(bio);
+    if (state->turn > TLS_TURN_BYTES) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
     switch (net_plain_read(state->stream, (uint8_t *)bytes, (size_t)cap, &got)) {
     case NET_OK:
+        state->turn += got;
         return (int)got;
     case NET_EOF:
         state->eof = true;
@@ -156,6 +166,7 @@ tls_read(struct net_stream *stream, uint8_t *bytes, size_t cap, size_t *n)
 {
     ERR_clear_error();
     stream->error = 0;
+    state_of(stream)->turn = 0;
     int got = SSL_read(state_of(stream)->ssl, bytes, int_of(cap));
     if (got > 0) {
         *n = (size_t)got;
@@ -169,6 +180,7 @@ tls_write(struct net_stream *stream, const uint8_t *bytes, size_t len, size_t *n
 {
     ERR_clear_error();
     stream->error = 0;
+    state_of(stream)->turn = 0;
     int sent = SSL_write(state_of(stream)->ssl, bytes, int_of(len));
     if (sent > 0) {
         *n = (size_t)sent;
@@ -268,9 +280,10 @@ net_tls_move(struct net_stream *to, struct net_stream *from)
 enum net_status
 net_tls_handshake(struct net_stream *stream)
 {
-    const struct tls_state *state = state_of(stream);
+    struct tls_state *state = state_of(stream);
     ERR_clear_error();
     stream->error = 0;
+    state->turn = 0;
     int done = SSL_do_handshake(state->ssl);
     if (done == 1) {
         return NET_OK;
