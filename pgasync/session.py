@@ -144,7 +144,6 @@ async def _session(
     password: bytes | None,
     deadline: float | None,
 ) -> Connection:
-    _check_certificate(config, address.host, transport)
     loop = asyncio.get_running_loop()
     link = Link(config, address, loop, transport)
     core = _core.attach(
@@ -160,6 +159,7 @@ async def _session(
         if (trace := from_environment()) is not None:
             link.traced(core, trace)
         await _start(core, link, password, deadline)
+        _check_certificate(config, address.host, transport)
         link.started(core)
     except BaseException:
         core.terminate()
@@ -169,9 +169,10 @@ async def _session(
 
 
 def _check_certificate(config: Config, host: Host, transport: Transport) -> None:
-    if config.sslcertmode == "require" and not transport.cert_requested:
+    if config.sslcertmode == "require" and not transport.cert_shown:
         raise ConnectError(
-            f"{host}: the server did not ask for a certificate (sslcertmode=require)"
+            f"{host}: the server let us in without having asked for a certificate, or "
+            "there was none to show it (sslcertmode=require)"
         )
 
 

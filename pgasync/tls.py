@@ -88,15 +88,16 @@ async def secure(config: Config, host: Host, sock: socket.socket) -> Transport:
 
 
 async def _shake(config: Config, host: Host, sock: socket.socket) -> Transport:
-    context = config.ssl_context
-    if context is not None:
-        named = host.host if config.sslsni or context.check_hostname else None
-        bridge = Bridge(context, named)
+    given = config.ssl_context
+    if given is not None:
+        named = host.host if config.sslsni or given.check_hostname else None
+        bridge = Bridge(given, named)
         await bridge.handshake(sock)
         return bridge
-    trust = await _context(config, host)
+    files = trust(config)
+    context = await _context(files, host)
     named = host.host if config.sslsni and not _is_address(host.host) else None
-    stream = trust.wrap(sock.fileno(), named)
+    stream = context.wrap(sock.fileno(), named)
     while want := stream.handshake():
         await ready(sock, want)
     if config.sslmode == "verify-full" and not stream.is_host(host.host):
@@ -104,7 +105,7 @@ async def _shake(config: Config, host: Host, sock: socket.socket) -> Transport:
             f"{host}: the server's certificate is for {stream.peer_name!r}, not for "
             f"{host.host!r} (sslmode=verify-full)"
         )
-    return Tls(stream)
+    return Tls(stream, files.cert is not None)
 
 
 def _hint(reason: str) -> str:
@@ -249,8 +250,7 @@ def _look(path: str) -> tuple[int, ...]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-async def _context(config: Config, host: Host) -> _core.TlsContext:
-    files = trust(config)
+async def _context(files: Trust, host: Host) -> _core.TlsContext:
     key = _contexts.key(files)
     context = _contexts.get(key)
     if context is None:

@@ -23,8 +23,8 @@ class Transport:
     cipher: str | None = None
     """ "TLS_AES_256_GCM_SHA384" …"""
     alpn: str | None = None
-    cert_requested = False
-    """Whether the server asked for our certificate."""
+    cert_shown = False
+    """Whether the server asked for our certificate, and got one."""
 
     async def exchange(self, sock: socket.socket, request: bytes) -> None:
         """Sends `request` and waits until the peer closes. OSError on failure."""
@@ -42,13 +42,13 @@ class Tls(Transport):
 
     encrypted = True
 
-    def __init__(self, stream: _core.Tls) -> None:
+    def __init__(self, stream: _core.Tls, has_cert: bool) -> None:
         self.stream = stream
         self.binding = stream.binding
         self.version = stream.version
         self.cipher = stream.cipher
         self.alpn = stream.alpn or None
-        self.cert_requested = stream.cert_requested
+        self.cert_shown = has_cert and stream.cert_requested
 
     async def exchange(self, sock: socket.socket, request: bytes) -> None:
         while request:

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tlscontext.h"
+#include "tlsname.h"
 
 /* What one call may take from the socket: a peer that sends records without data for ever
  * (tickets, warnings) would never let SSL_read come back. */
@@ -305,85 +306,24 @@ peer_of(const struct net_stream *stream)
     return SSL_get_peer_certificate(state_of(stream)->ssl);
 }
 
-static bool
-has_alternative_names(X509 *cert)
-{
-    return X509_get_ext_by_NID(cert, NID_subject_alt_name, -1) >= 0;
-}
-
-static bool
-is_address(const char *host)
-{
-    ASN1_OCTET_STRING *address = a2i_IPADDRESS(host);
-    ASN1_OCTET_STRING_free(address);
-    ERR_clear_error();
-    return address != NULL;
-}
-
 bool
 net_tls_is_host(const struct net_stream *stream, const char *host)
 {
     X509 *cert = peer_of(stream);
-    if (cert == NULL) {
-        return false;
-    }
-    bool address = is_address(host);
-    bool same = address && X509_check_ip_asc(cert, host, 0) == 1;
-    if (!same && !(address && has_alternative_names(cert))) {
-        same = X509_check_host(cert, host, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
-    }
+    bool same = cert != NULL && tls_cert_is_for(cert, host);
     X509_free(cert);
-    ERR_clear_error();
     return same;
-}
-
-static void
-copy_printable(char *to, size_t to_max, const unsigned char *from, size_t len)
-{
-    size_t n = 0;
-    for (; n < len && n + 1 < to_max; n++) {
-        to[n] = from[n] >= 32 && from[n] < 127 ? (char)from[n] : '?';
-    }
-    to[n] = '\0';
-}
-
-static bool
-first_dns_name(X509 *cert, char *name, size_t name_max)
-{
-    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-    bool found = false;
-    for (int i = 0; !found && i < sk_GENERAL_NAME_num(names); i++) {
-        const GENERAL_NAME *entry = sk_GENERAL_NAME_value(names, i);
-        if (entry->type == GEN_DNS) {
-            copy_printable(name, name_max, ASN1_STRING_get0_data(entry->d.dNSName),
-                           (size_t)ASN1_STRING_length(entry->d.dNSName));
-            found = true;
-        }
-    }
-    GENERAL_NAMES_free(names);
-    return found;
 }
 
 void
 net_tls_peer_name(const struct net_stream *stream, char *name, size_t name_max)
 {
-    name[0] = '\0';
     X509 *cert = peer_of(stream);
-    if (cert == NULL) {
-        return;
-    }
-    if (!first_dns_name(cert, name, name_max)) {
-        const X509_NAME *subject = X509_get_subject_name(cert);
-        int index = X509_NAME_get_index_by_NID((X509_NAME *)subject, NID_commonName, -1);
-        const X509_NAME_ENTRY *entry = index < 0 ? NULL : X509_NAME_get_entry(subject, index);
-        const ASN1_STRING *text = entry == NULL ? NULL : X509_NAME_ENTRY_get_data(entry);
-        if (text != NULL) {
-            copy_printable(name, name_max, ASN1_STRING_get0_data(text),
-                           (size_t)ASN1_STRING_length(text));
-        }
+    name[0] = '\0';
+    if (cert != NULL) {
+        tls_cert_name(cert, name, name_max);
     }
     X509_free(cert);
-    ERR_clear_error();
 }
 
 bool
@@ -451,5 +391,5 @@ net_tls_alpn(const struct net_stream *stream, char *name, size_t name_max)
     const unsigned char *chosen = NULL;
     unsigned len = 0;
     SSL_get0_alpn_selected(state_of(stream)->ssl, &chosen, &len);
-    copy_printable(name, name_max, chosen, len);
+    tls_copy_printable(name, name_max, chosen, len);
 }

@@ -44,8 +44,7 @@ void net_tls_move(struct net_stream *to, struct net_stream *from);
 enum net_status net_tls_handshake(struct net_stream *stream);
 
 /* After the handshake: whether the server's certificate was made out to `host`, a
- * name or an IP address (RFC 6125; the common name counts only where the
- * certificate has no alternative name of that kind). */
+ * name or an IP address; see tlsname.h. */
 bool net_tls_is_host(const struct net_stream *stream, const char *host);
 
 /* The name that the server's certificate bears, for an error's text; "" for none. */

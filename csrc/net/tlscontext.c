@@ -8,14 +8,19 @@
 
 /* "<what> <file>: <OpenSSL's reason>". False, so that checks can return it. */
 static bool
-refuse(char reason[NET_REASON_MAX], const char *what, const char *file)
+refuse_for(unsigned long code, char reason[NET_REASON_MAX], const char *what, const char *file)
 {
-    unsigned long code = ERR_peek_last_error();
     const char *why = code == 0 ? NULL : ERR_reason_error_string(code);
     ERR_clear_error();
     snprintf(reason, NET_REASON_MAX, "%.70s \"%.110s\": %.60s", what, file,
              why == NULL ? "unknown reason" : why);
     return false;
+}
+
+static bool
+refuse(char reason[NET_REASON_MAX], const char *what, const char *file)
+{
+    return refuse_for(ERR_peek_last_error(), reason, what, file);
 }
 
 /* 0 (the library's own limit) for NULL; -1: there is no such version. */
@@ -100,15 +105,16 @@ load_key(SSL_CTX *ctx, const struct net_tls_options *options, char reason[NET_RE
 {
     SSL_CTX_set_default_passwd_cb(ctx, give_password);
     SSL_CTX_set_default_passwd_cb_userdata(ctx, (void *)(uintptr_t)options->key_password);
-    bool loaded = SSL_CTX_use_PrivateKey_file(ctx, options->key_file, SSL_FILETYPE_PEM) == 1
-                  || SSL_CTX_use_PrivateKey_file(ctx, options->key_file, SSL_FILETYPE_ASN1) == 1;
+    bool loaded = SSL_CTX_use_PrivateKey_file(ctx, options->key_file, SSL_FILETYPE_PEM) == 1;
+    unsigned long code = ERR_peek_last_error();
+    loaded = loaded || SSL_CTX_use_PrivateKey_file(ctx, options->key_file, SSL_FILETYPE_ASN1) == 1;
     SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
     if (!loaded) {
-        return refuse(reason,
-                      options->key_password == NULL
-                          ? "could not load private key file (encrypted? give sslpassword)"
-                          : "could not load private key file (is sslpassword right?)",
-                      options->key_file);
+        return refuse_for(code, reason,
+                          options->key_password == NULL
+                              ? "could not load private key file (encrypted? give sslpassword)"
+                              : "could not load private key file (is sslpassword right?)",
+                          options->key_file);
     }
     ERR_clear_error();
     return SSL_CTX_check_private_key(ctx) == 1
