@@ -461,6 +461,7 @@ class Standby(Server):
         with open(self.data_dir / "postgresql.auto.conf", "a") as conf:
             conf.write(f"unix_socket_directories = '{self.socket_dir}'\n")
             conf.write("synchronous_standby_names = ''\n")  # not for its own commits
+            conf.write("wal_retrieve_retry_interval = '100ms'\n")
 
     def wait_streaming(self) -> None:
         """Until the primary sends its WAL to us."""

@@ -163,7 +163,7 @@ async def test_every_acknowledged_commit_survives(
     writers = [loop.create_task(ledger.write()) for _ in range(WRITERS)]
     try:
         await ledger.until_acked(first.port, ROWS_BEFORE)
-        killed = time.monotonic()
+        ended = time.monotonic()
         await asyncio.to_thread(ENDS[end], first)
         await asyncio.sleep(0.2)  # nobody takes writes
         await asyncio.to_thread(second.promote)
@@ -172,14 +172,16 @@ async def test_every_acknowledged_commit_survives(
     finally:
         ledger.stop = True
         await asyncio.wait_for(asyncio.gather(*writers), LIMIT_S)
-    assert ledger.failed, "nothing was under way when the primary died"
+    if end == "kill -9":
+        assert ledger.failed, "nothing was under way when the primary died"
     assert ledger.refused, "nobody looked for a primary meanwhile"
     async with pgasync.connect(**ledger.arguments) as conn:
         rows = await conn.fetch("SELECT n, half FROM ledger", row_factory=tuple)
     ledger.check(rows, summary, how)
     back = min(when for when, by in ledger.acked.values() if by == second.port)
     assert back - promoted < 5.0
+    late = max(0.0, back - promoted)
     summary.append(
-        f"failover ({how}): first commit on the new primary {back - killed:.2f} s after"
-        f" the kill, {max(0.0, back - promoted):.2f} s after its promotion"
+        f"failover ({how}): first commit on the new primary {back - ended:.2f} s after"
+        f" the end of the old, {late:.2f} s after its promotion"
     )
