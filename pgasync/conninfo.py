@@ -80,7 +80,7 @@ class Config:
     user: str
     dbname: str
     password: Password | None = field(default=None, repr=False)
-    connect_timeout: float | None = 60.0  # per host; None: no limit
+    connect_timeout: float | None = 60.0  # per host and address; None: no limit
     application_name: str | None = None
     options: str | None = None
     target_session_attrs: str = "any"

@@ -28,7 +28,7 @@ LIBPQ = {
         Keyword("password", "PGPASSWORD", "also a callable, asked at every connect"),
         Keyword("passfile", "PGPASSFILE", "default ~/.pgpass"),
         Keyword("channel_binding", "PGCHANNELBINDING", "disable, prefer, require"),
-        Keyword("connect_timeout", "PGCONNECT_TIMEOUT", "s per host; 60, 0: none"),
+        Keyword("connect_timeout", "PGCONNECT_TIMEOUT", "s per address; 60, 0: none"),
         Keyword("dbname", "PGDATABASE", "default: the user; may be a DSN itself"),
         Keyword("host", "PGHOST", "names, addresses, socket directories; a list"),
         Keyword("hostaddr", "PGHOSTADDR", "addresses to dial in place of the names"),

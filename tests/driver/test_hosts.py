@@ -14,6 +14,7 @@ import pickle
 import random
 import resource
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,6 +170,50 @@ async def test_is_final(
             await pgasync.connect(**hosts(first.port, second.port))
         assert not second.peers
         assert type(caught.value) is kind
+
+
+# What libpq does, too; where it gives up and we go on, the host was not there.
+LIBPQ = [
+    (leaves, False),
+    (resets, False),
+    (silent, True),
+    (leaves_authenticating, False),
+    (says("57P03"), True),
+    (says("57P02"), False),
+    (says("57P01"), False),
+    (says("28P01"), False),
+    (says("28000"), False),
+    (says("3D000"), False),
+    (says("53300"), False),
+    (says("42501"), False),
+    (talks_nonsense, False),
+    (wants_gss, False),
+    (standby, True),
+]
+
+
+def test_libpq_over_the_same_scripts(tmp_path: Path) -> None:
+    """The rules of test_goes_on and test_is_final are not only our own opinion."""
+    program = servers.find_tree(18) / "bin" / "psql"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+    for script, goes_on in LIBPQ:
+        with MockServer(script) as first, MockServer(primary) as second:
+            arguments = hosts(
+                first.port,
+                second.port,
+                password="x",
+                connect_timeout=2,
+                sslmode="disable",
+                target_session_attrs="primary" if script is standby else "any",
+            )
+            words = " ".join(f"{key}='{value}'" for key, value in arguments.items())
+            subprocess.run(
+                [program, "--no-psqlrc", "--no-password", "--command=SELECT 1", words],
+                env=environment,
+                cwd=tmp_path,
+                capture_output=True,
+            )
+            assert bool(second.peers) == goes_on, script
 
 
 async def test_no_tls_is_final() -> None:
