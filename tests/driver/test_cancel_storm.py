@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import os
 import random
+import ssl
 import sys
 import time
 from collections import Counter
@@ -277,9 +278,27 @@ class Storm:
             await conn.close()
 
 
+def anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@pytest.fixture(params=["plain", "tls", "context"])
+def way(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """How to connect: over a Unix socket, by our TLS, by that of an ssl.SSLContext."""
+    if request.param == "plain":
+        return {"dsn": request.getfixturevalue("dsn")}
+    dsn = request.getfixturevalue("tls_server").tcp_dsn
+    if request.param == "tls":
+        return {"dsn": dsn, "sslmode": "require"}
+    return {"dsn": dsn, "ssl": anybody()}
+
+
 @pytest.fixture
-async def watcher(connect: Callable[..., Any]) -> Any:
-    return await connect(autocommit=True)
+async def watcher(way: dict[str, Any], connect: Callable[..., Any]) -> Any:
+    return await connect(way["dsn"], autocommit=True)
 
 
 @pytest.fixture
@@ -313,10 +332,15 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 async def test_storm(
-    dsn: str, watcher: Any, table: str, summary: list[str], requests: Counter[str]
+    request: pytest.FixtureRequest,
+    way: dict[str, Any],
+    watcher: Any,
+    table: str,
+    summary: list[str],
+    requests: Counter[str],
 ) -> None:
     async def open_one() -> Any:
-        return await pgasync.connect(dsn, autocommit=True, application_name=table)
+        return await pgasync.connect(**way, autocommit=True, application_name=table)
 
     tasks, sockets = asyncio.all_tasks(), open_sockets()
     storm = Storm(open_one, table)
@@ -341,7 +365,7 @@ async def test_storm(
 
     counts = ", ".join(f"{count:,} {what}" for what, count in storm.counts.items())
     summary.append(
-        f"cancel storm: {storm.cancelled:,} cancellations over {CONNECTIONS} "
-        f"connections in {seconds:.1f} s ({counts}); "
+        f"cancel storm ({request.node.callspec.id}): {storm.cancelled:,} "
+        f"cancellations over {CONNECTIONS} connections in {seconds:.1f} s ({counts}); "
         f"{len(storm.written):,} acknowledged writes, {requests['sent']:,} requests"
     )

@@ -14,6 +14,7 @@ import contextlib
 import gc
 import itertools
 import random
+import ssl
 import time
 from collections.abc import (
     AsyncIterator,
@@ -83,8 +84,8 @@ class Cut:
 
 
 async def cut(work: Coroutine[Any, Any, Any], step: int, how: str) -> bool:
-    """Whether the work came to its end before the step. CancelledError must come of a
-    cancel that the task took."""
+    """Whether the work ended before its `step`-th suspension. CancelledError must come
+    of a cancel that the task took."""
     driver = Cut(work, step, how)
 
     async def run() -> Any:
@@ -102,7 +103,7 @@ async def cut(work: Coroutine[Any, Any, Any], step: int, how: str) -> bool:
         result = task.result()
         if isinstance(result, pgasync.Connection):
             await result.close()
-    return not driver.asked
+    return driver.steps < step  # "later" may come too late
 
 
 @pytest.fixture(scope="module")
@@ -464,28 +465,88 @@ CONNECTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "refused": lambda server: {"dsn": scram_dsn(server), "password": "wrong"},
 }
 
+ENCRYPTED: dict[str, Callable[[], dict[str, Any]]] = {
+    "tls": lambda: {"sslmode": "require"},
+    "tls preferred": lambda: {"sslmode": "prefer"},
+    "tls at once": lambda: {"sslmode": "require", "sslnegotiation": "direct"},
+    "tls by a context": lambda: {"ssl": anybody()},
+    "tls verified": lambda: {"sslmode": "verify-full", "sslrootcert": "system"},
+}
+
+
+def anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def cut_connects(
+    server: Any, keywords: Callable[[], dict[str, Any]], how: str
+) -> int:
+    """Cuts the connecting at each of its suspensions; returns how many there are."""
+    async with pgasync.connect(server.dsn, autocommit=True) as watcher:
+        own = f"connect_{random.getrandbits(40):x}"
+        room = Room(server.dsn, watcher, own)
+        tasks, sockets = asyncio.all_tasks(), open_sockets()
+        for step in range(1, STEPS_MAX):
+            connecting = pgasync.connect(**keywords(), application_name=own)
+            try:
+                over = await cut(connecting, step, how)
+            except (errors.InvalidPassword, errors.TLSError):
+                over = True
+            await nothing_left(room, tasks, sockets)
+            if over:
+                break
+        assert over and step > 1
+        return step - 1
+
 
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("name", CONNECTS)
 async def test_connect(
     hba_server: Any, cuts: dict[str, int], name: str, how: str
 ) -> None:
-    async with pgasync.connect(hba_server.dsn, autocommit=True) as watcher:
-        own = f"connect_{random.getrandbits(40):x}"
-        room = Room(hba_server.dsn, watcher, own)
+    steps = await cut_connects(hba_server, lambda: CONNECTS[name](hba_server), how)
+    cuts[f"connect {name} {how}"] = steps
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("name", ENCRYPTED)
+async def test_connect_encrypted(
+    tls_server: Any, cuts: dict[str, int], name: str, how: str
+) -> None:
+    def keywords() -> dict[str, Any]:
+        dsn = tls_server.tcp_dsn_for().replace("127.0.0.1", "localhost")
+        return {"dsn": dsn, **ENCRYPTED[name]()}
+
+    cuts[f"connect {name} {how}"] = await cut_connects(tls_server, keywords, how)
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("name", ["fetchval", "savepoints", "script"])
+async def test_connection_encrypted(
+    tls_server: Any, cuts: dict[str, int], name: str, context: bool, how: str
+) -> None:
+    """As test_connection, with what a CancelRequest needs: another handshake."""
+    keywords = {"ssl": anybody()} if context else {"sslmode": "require"}
+    async with pgasync.connect(tls_server.dsn, autocommit=True) as watcher:
+        own = f"suspend_{random.getrandbits(40):x}"
+        await watcher.execute(f"create table {own} (n int)")
+        room = Room(tls_server.tcp_dsn, watcher, own)
         tasks, sockets = asyncio.all_tasks(), open_sockets()
         for step in range(1, STEPS_MAX):
-            keywords = CONNECTS[name](hba_server)
-            connecting = pgasync.connect(**keywords, application_name=own)
-            try:
-                over = await cut(connecting, step, how)
-            except errors.InvalidPassword:
-                over = True
+            conn = await room.open(**keywords)
+            over = await cut(WORKS[name](room, conn), step, how)
+            await usable(conn)
+            await conn.close()
             await nothing_left(room, tasks, sockets)
             if over:
                 break
-        assert over and step > 1
-        cuts[f"connect {name} {how}"] = step - 1
+        await watcher.execute(f"drop table {own}")
+    assert over
+    cuts[f"tls {name} {context} {how}"] = step - 1
 
 
 @pytest.mark.parametrize("how", HOWS)

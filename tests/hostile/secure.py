@@ -29,8 +29,8 @@ def alert(code: int, fatal: bool = True) -> bytes:
     return record(ALERT, bytes([2 if fatal else 1, code]))
 
 
-def server_context(folder: Path) -> ssl.SSLContext:
-    """With a self-signed certificate, made in `folder`."""
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for NAME and its key, made in `folder`."""
     cert, key = folder / "server.crt", folder / "server.key"
     command = [OPENSSL, "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
     command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={NAME}"]
@@ -39,6 +39,12 @@ def server_context(folder: Path) -> ssl.SSLContext:
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("needs the openssl program: apt-get install openssl")
+    return cert, key
+
+
+def server_context(folder: Path) -> ssl.SSLContext:
+    """With a self-signed certificate, made in `folder`."""
+    cert, key = self_signed(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     return context
