@@ -726,6 +726,16 @@ class ConnectionInfo:
         """Whether the session is encrypted."""
         return self._link.transport.encrypted
 
+    @property
+    def ssl_version(self) -> str | None:
+        """ "TLSv1.3" …; None without TLS."""
+        return self._link.transport.version
+
+    @property
+    def ssl_cipher(self) -> str | None:
+        """ "TLS_AES_256_GCM_SHA384" …; None without TLS."""
+        return self._link.transport.cipher
+
     def __repr__(self) -> str:
         return (
             f"<pgasync.ConnectionInfo {self.user}@{self._link.address.host}/"

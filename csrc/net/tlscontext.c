@@ -100,6 +100,18 @@ give_password(char *to, int cap, int writing, void *password)
     return (int)len;
 }
 
+static const char *
+key_trouble(const struct net_tls_options *options, unsigned long code)
+{
+    int why = ERR_GET_REASON(code);
+    if (why == X509_R_KEY_VALUES_MISMATCH || why == X509_R_KEY_TYPE_MISMATCH) {
+        return "the certificate does not match private key file";
+    }
+    return options->key_password == NULL
+               ? "could not load private key file (encrypted? give sslpassword)"
+               : "could not load private key file (is sslpassword right?)";
+}
+
 static bool
 load_key(SSL_CTX *ctx, const struct net_tls_options *options, char reason[NET_REASON_MAX])
 {
@@ -109,16 +121,8 @@ load_key(SSL_CTX *ctx, const struct net_tls_options *options, char reason[NET_RE
     unsigned long code = ERR_peek_last_error();
     loaded = loaded || SSL_CTX_use_PrivateKey_file(ctx, options->key_file, SSL_FILETYPE_ASN1) == 1;
     SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
-    if (!loaded) {
-        return refuse_for(code, reason,
-                          options->key_password == NULL
-                              ? "could not load private key file (encrypted? give sslpassword)"
-                              : "could not load private key file (is sslpassword right?)",
-                          options->key_file);
-    }
     ERR_clear_error();
-    return SSL_CTX_check_private_key(ctx) == 1
-           || refuse(reason, "certificate does not match private key file", options->key_file);
+    return loaded || refuse_for(code, reason, key_trouble(options, code), options->key_file);
 }
 
 static bool

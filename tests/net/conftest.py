@@ -21,6 +21,7 @@ class TlsServer(servers.Server):
     """What it shows and whom it lets in can be changed while it runs."""
 
     certificates: Certificates
+    shown: tuple[str, str] | None = None  # kept by who wants to spare a reload
 
     def own(self, source: Path, name: str) -> None:
         """A copy of a file that the server may read, and nobody else."""
@@ -33,6 +34,7 @@ class TlsServer(servers.Server):
 
     def show(self, pair: Pair | None, hba: str = TRUST, **settings: str) -> None:
         """The server shows this certificate; None: it has no TLS."""
+        self.shown = None
         if pair is not None:
             self.own(pair.cert, "server.crt")
             self.own(pair.key, "server.key")
