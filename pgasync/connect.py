@@ -217,16 +217,19 @@ def _summary(failures: list[tuple[Host | Address, Error]]) -> Error:
     errors = tuple(error for _, error in failures)
     if len(errors) == 1:
         return errors[0]
-    lines = ["no host could be connected to:"]
-    for where, error in failures:
-        text = str(error).replace("\n", "\n    ")
-        lines.append(text if text.startswith(str(where)) else f"{where}: {text}")
-    summary = ConnectError("\n  ".join(lines))
+    lines = (_line(where, error) for where, error in failures)
+    summary = ConnectError("\n  ".join(("no host could be connected to:", *lines)))
     summary.failures = errors
     states = [error.sqlstate for error in errors if error.sqlstate]
     summary.sqlstate = states[-1] if states else None
     summary.__cause__ = errors[-1]
     return summary
+
+
+def _line(where: Host | Address, error: Error) -> str:
+    text = str(error).replace("\n", "\n    ")
+    host = where.host if isinstance(where, Address) else where
+    return f"{where}: {text.removeprefix(f'{where}: ').removeprefix(f'{host}: ')}"
 
 
 async def _addresses(

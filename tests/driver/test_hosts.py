@@ -223,6 +223,19 @@ async def test_no_tls_is_final() -> None:
         assert not second.peers
 
 
+async def test_no_handshake_is_final() -> None:
+    def breaks_tls(peer: Peer) -> None:
+        peer.sock.recv(8)
+        peer.send(b"S")
+        peer.sock.recv(65536)
+        peer.send(b"no TLS at all, but plain text")
+
+    with MockServer(breaks_tls) as first, MockServer(good) as second:
+        with pytest.raises(errors.TLSError):
+            await pgasync.connect(**hosts(first.port, second.port, sslmode="require"))
+        assert not second.peers
+
+
 async def test_what_failed_before_is_the_cause_of_a_final_error() -> None:
     dead = closed_port()
     last = MockServer(says("28P01"))
@@ -329,6 +342,55 @@ async def test_each_address_has_the_whole_timeout(
         started = time.monotonic()
         async with pgasync.connect(host="db", user="mock", connect_timeout=0.3):
             assert 0.55 < time.monotonic() - started < 2.0
+
+
+async def test_the_error_tells_every_address(resolve: Callable[..., None]) -> None:
+    with MockServer(silent) as one, MockServer(leaves) as two:
+        resolve(one.port, two.port)
+        with pytest.raises(pgasync.ConnectError) as caught:
+            await pgasync.connect(
+                host="db", user="mock", connect_timeout=0.2, sslmode="disable"
+            )
+    assert str(caught.value).splitlines() == [
+        "no host could be connected to:",
+        "  db:5432 (127.0.0.1): timed out after 0.2 s authenticating",
+        "  db:5432 (127.0.0.1): the server closed the connection",
+    ]
+
+
+async def test_a_slow_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the time of the host's first address; what it finds later is dropped."""
+    late: list[Any] = []
+
+    def look_up() -> list[Any]:
+        time.sleep(0.4)
+        late.append((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1)))
+        return late
+
+    loop = asyncio.get_running_loop()
+    honest = loop.getaddrinfo
+
+    async def slow(name: str, *args: Any, **keywords: Any) -> Any:
+        if name == "slow.invalid":
+            return await asyncio.to_thread(look_up)
+        return await honest(name, *args, **keywords)  # uvloop asks for each connect
+
+    monkeypatch.setattr(loop, "getaddrinfo", slow)
+    with MockServer(good) as last:
+        started = time.monotonic()
+        async with pgasync.connect(
+            host="slow.invalid,127.0.0.1",
+            port=f"1,{last.port}",
+            user="mock",
+            connect_timeout=0.1,
+        ) as conn:
+            assert conn.info.port == last.port
+            assert not late
+        assert time.monotonic() - started < 0.35
+        with pytest.raises(pgasync.ConnectError, match="looking up its address"):
+            await pgasync.connect(host="slow.invalid", user="u", connect_timeout=0.1)
+        await asyncio.sleep(0.5)
+    assert len(late) == 2
 
 
 # --------------------------------------------------------------- load balancing
