@@ -7,22 +7,21 @@ environment, the environment over the default. No message here shows a password.
 
 import base64
 import binascii
-import difflib
 import getpass
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from . import values
-from .dsn import is_dsn, parse_dsn
 from .errors import InterfaceError, NotSupportedError
-from .keywords import ALIASES, KNOWN, LIBPQ
+from .keywords import LIBPQ
 from .options import codec_options, session_zone
 from .passfile import find_password, read_passfile
-from .service import read_service
+from .sources import check_text, collect, session_defaults
 from .tlskeywords import tls_settings
 
 if TYPE_CHECKING:
@@ -37,12 +36,7 @@ SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
 AUTH_METHODS = ("none", "password", "md5", "scram-sha-256")
 PROTOCOLS = {"3.0": 0x30000, "3.2": 0x30002, "latest": 0x30002}
 SCRAM_KEY_BYTES = 32
-NO = ("false", "off", "no", "0")
-
-# None is a choice of its own; for all others it is as if they were not given.
-_NONE_COUNTS = ("json_loads", "json_dumps")
-# Texts are str whatever the terminal's encoding is: this variable means nothing here.
-_VARIABLES_IGNORED = ("PGCLIENTENCODING",)
+NO = ("", "false", "off", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -164,30 +158,20 @@ def parse(
     what this version cannot do.
     """
     env = os.environ if environ is None else environ
-    given = _given(dsn, keywords or {})
-    service = given.get("service") or env.get("PGSERVICE")
-    if service:
-        for keyword, value in read_service(str(service), env).items():
-            given.setdefault(keyword, value)
-    for known in LIBPQ.values():
-        variable = known.variable
-        if variable is None or variable in _VARIABLES_IGNORED:
-            continue
-        if variable in env:
-            given.setdefault(known.name, env[variable])
-    for keyword, value in given.items():
-        _check_text(keyword, value)
+    given = collect(dsn, keywords or {}, env)
+    defaults = session_defaults(env)
+    if defaults:
+        given["server_settings"] = _with_defaults(given, defaults)
     config = _build(given)
     return config if config.password else _with_passwords(config, given, env)
 
 
-def _given(dsn: str | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """What the caller says. A database name may be a DSN, which adds to the first."""
-    given: dict[str, Any] = _canonical(parse_dsn(dsn) if dsn else {})
-    named = _canonical(keywords)
-    if isinstance(named.get("dbname"), str) and is_dsn(named["dbname"]):
-        given |= _canonical(parse_dsn(named.pop("dbname")))
-    return given | named
+def _with_defaults(given: Mapping[str, Any], defaults: dict[str, str]) -> Any:
+    settings = given.get("server_settings", {})
+    if not isinstance(settings, Mapping):
+        return settings  # an error, which _settings() reports
+    named = {str(name).lower() for name in settings}
+    return {**{k: v for k, v in defaults.items() if k not in named}, **settings}
 
 
 def _with_passwords(
@@ -209,43 +193,6 @@ def _with_passwords(
 
 
 # --------------------------------------------------------------- keywords to Config
-
-
-def _canonical(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks the names and replaces aliases; None means that nothing was given."""
-    found: dict[str, Any] = {}
-    for keyword, value in given.items():
-        name = ALIASES.get(keyword, keyword)
-        if keyword not in KNOWN:
-            raise _unknown(keyword)
-        if value is None and keyword not in _NONE_COUNTS:
-            continue
-        if name in found and found[name] != value:
-            raise InterfaceError(f"{keyword} and {name} are the same and differ")
-        found[name] = value
-    return found
-
-
-def _unknown(keyword: str) -> InterfaceError:
-    near = difflib.get_close_matches(keyword, KNOWN, 1, 0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return InterfaceError(f"unknown connection keyword {keyword!r}{hint}")
-
-
-def _check_text(keyword: str, value: object) -> None:
-    """No NUL (it ends a string in the startup packet) and no lone surrogates."""
-    if isinstance(value, bytes):
-        if b"\0" in value:
-            raise InterfaceError(f"{keyword} contains a NUL character")
-        return
-    if not isinstance(value, str):
-        return
-    if "\0" in value:
-        raise InterfaceError(f"{keyword} contains a NUL character")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InterfaceError(f"{keyword} cannot be written in UTF-8") from None
 
 
 def _build(given: dict[str, Any]) -> Config:
@@ -300,7 +247,8 @@ def _check_refused(given: Mapping[str, Any]) -> None:
         keyword = LIBPQ.get(name)
         if keyword is None or keyword.refused is None:
             continue
-        if name != "replication" or str(given[name]).lower() not in NO:
+        off = NO if name == "replication" else ("",)
+        if str(given[name]).lower() not in off:
             raise NotSupportedError(
                 f"the connection keyword {name!r} is not supported: {keyword.refused}"
             )
@@ -320,7 +268,7 @@ def _iterations(given: Mapping[str, Any]) -> int:
 def _protocols(given: Mapping[str, Any]) -> tuple[int, int]:
     def version(keyword: str) -> int | None:
         value = given.get(keyword)
-        if value is None or value == "":
+        if value is None:
             return None
         if str(value) not in PROTOCOLS:
             raise InterfaceError(
@@ -339,9 +287,9 @@ def _protocols(given: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _scram_key(given: Mapping[str, Any], keyword: str) -> bytes | None:
-    encoded = values.text(given, keyword)
-    if encoded is None:
+    if keyword not in given:
         return None
+    encoded = values.text(given, keyword) or ""
     try:
         key = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
@@ -379,8 +327,9 @@ def _hosts(given: Mapping[str, Any]) -> tuple[Host, ...]:
     addresses = values.items(given.get("hostaddr", ""), "hostaddr")
     if addresses == [""]:
         addresses = names
-    elif names == [""]:
-        names = addresses
+    else:
+        _check_addresses(addresses)
+        names = addresses if names == [""] else names
     ports = values.items(given.get("port", ""), "port")
     if len(names) != len(addresses):
         raise InterfaceError(
@@ -397,6 +346,17 @@ def _hosts(given: Mapping[str, Any]) -> tuple[Host, ...]:
     )
 
 
+def _check_addresses(addresses: Iterable[str]) -> None:
+    for address in filter(None, addresses):
+        try:
+            number = address.partition("%")[0]  # behind it: a network interface
+            socket.getaddrinfo(number, None, flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            raise InterfaceError(
+                f"hostaddr {address!r} is not an IP address; a name goes into host"
+            ) from None
+
+
 def _default_host() -> str:
     for directory in SOCKET_DIRECTORIES:
         if os.path.isdir(directory):
@@ -407,7 +367,7 @@ def _default_host() -> str:
 def _port(text: str) -> int:
     if not text:
         return DEFAULT_PORT
-    if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536:
+    if re.fullmatch(r"\+?[0-9]{1,5}", text) and 0 < int(text) < 65536:
         return int(text)
     # The text is not shown: it is a piece of a password that was not encoded,
     # when the URI is user:pass/word@host.
@@ -435,8 +395,8 @@ def _settings(value: object, name: str | None) -> tuple[tuple[str, str], ...]:
     for key, setting in value.items():
         if not isinstance(key, str) or not isinstance(setting, str) or not key:
             raise InterfaceError(f"server_settings: {key!r} and its value must be str")
-        _check_text(f"server_settings: {key!r}", key)
-        _check_text(f"server_settings: {key!r}", setting)
+        check_text(f"server_settings: {key!r}", key)
+        check_text(f"server_settings: {key!r}", setting)
         if key.lower() in ("user", "database", "replication", "options") or (
             key.startswith("_pq_.")
         ):

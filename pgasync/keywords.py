@@ -113,6 +113,13 @@ LIBPQ = {
     )
 }
 
+# Run-time parameters for the startup packet; "default" leaves the server's value.
+SESSION_VARIABLES = {
+    "PGDATESTYLE": "datestyle",
+    "PGTZ": "timezone",
+    "PGGEQO": "geqo",
+}
+
 # Another name, for those who come from elsewhere.
 ALIASES = {"database": "dbname", "timeout": "connect_timeout"}
 

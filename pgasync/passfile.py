@@ -6,13 +6,9 @@ once a call, and only when no password was given otherwise.
 
 import logging
 import os
-import re
 import stat
-from collections.abc import Iterator
 
 log = logging.getLogger("pgasync")
-
-_FIELD = re.compile(r"((?:\\.|[^:\\])*)(?::|\Z)", re.DOTALL)
 
 
 def read_passfile(path: str) -> list[str]:
@@ -42,33 +38,35 @@ def find_password(
     lines: list[str], host: str, port: int, dbname: str, user: str
 ) -> str | None:
     """That of the first line whose four fields fit; `*` fits everything."""
-    wanted = [host, str(port), dbname, user]
     for line in lines:
-        if not line or line.startswith("#"):
+        if line.startswith("#"):
             continue
-        fields = list(_fields(line))
-        if len(fields) < 5:
-            continue
-        if all(
-            raw == "*" or _plain(raw) == value
-            for raw, value in zip(fields, wanted, strict=False)
-        ):
-            return _plain(fields[4]) or None
+        rest: str | None = line
+        for wanted in (host, str(port), dbname, user):
+            rest = None if rest is None else _after(rest, wanted)
+        if rest is not None:
+            return _take(rest)[0] or None
     return None
 
 
-def _fields(line: str) -> Iterator[str]:
-    """Up to five fields, escapes still in them."""
+def _after(line: str, wanted: str) -> str | None:
+    """What follows the line's first field, None when that does not fit."""
+    if line.startswith("*:"):
+        return line[2:]
+    field, rest = _take(line)
+    return rest if field == wanted else None
+
+
+def _take(line: str) -> tuple[str, str | None]:
+    """The first field without its escapes, and what follows its colon, if one does. A
+    backslash at the line's end stands for itself."""
+    field = ""
     position = 0
-    for _ in range(5):
-        match = _FIELD.match(line, position)
-        if match is None:
-            return
-        yield match[1]
-        if match.end() == len(line) and not match.group().endswith(":"):
-            return
-        position = match.end()
-
-
-def _plain(field: str) -> str:
-    return re.sub(r"\\(.)", r"\1", field, flags=re.DOTALL)
+    while position < len(line):
+        if line[position] == ":":
+            return field, line[position + 1 :]
+        if line[position] == "\\" and position + 1 < len(line):
+            position += 1
+        field += line[position]
+        position += 1
+    return field, None

@@ -94,10 +94,16 @@ def choice(given: Mapping[str, Any], keyword: str) -> str:
 
 
 def integer(given: Mapping[str, Any], keyword: str) -> int | None:
-    """None when it was not given."""
+    """Of 32 bits, as text or not; None when it was not given."""
     value = given.get(keyword)
-    if value is None or isinstance(value, int):
-        return None if value is None else int(value)
-    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", value):
+    if value is None:
+        return None
+    if isinstance(value, bool):
         return int(value)
-    raise InterfaceError(f"{keyword} is a whole number, not {value!r}")
+    text = re.fullmatch(r"\s*([+-]?[0-9]{1,10})\s*", str(value), re.ASCII)
+    if text is None or not isinstance(value, (int, str)):
+        raise InterfaceError(f"{keyword} is a whole number, not {value!r}")
+    found = int(text[1])
+    if not -(2**31) <= found < 2**31:
+        raise InterfaceError(f"{keyword} does not fit into 32 bits: {found}")
+    return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import servers
@@ -29,6 +29,9 @@ class Option(ctypes.Structure):
 
 Options = ctypes.POINTER(Option)
 
+# What libpq says when it tried to connect: the settings were good enough for that.
+TRIED = ("Connection refused", "No such file or directory", "setsockopt")
+
 
 class LibPQ:
     """One libpq. Texts are bytes: libpq knows no encoding."""
@@ -47,8 +50,12 @@ class LibPQ:
         lib.PQfreemem.argtypes = [ctypes.c_void_p]
         lib.PQconnectdb.restype = ctypes.c_void_p
         lib.PQconnectdb.argtypes = [ctypes.c_char_p]
-        lib.PQconnectStart.restype = ctypes.c_void_p
-        lib.PQconnectStart.argtypes = [ctypes.c_char_p]
+        lib.PQconnectdbParams.restype = ctypes.c_void_p
+        lib.PQconnectdbParams.argtypes = [
+            ctypes.POINTER(ctypes.c_char_p),
+            ctypes.POINTER(ctypes.c_char_p),
+            ctypes.c_int,
+        ]
         lib.PQfinish.argtypes = [ctypes.c_void_p]
         lib.PQstatus.argtypes = [ctypes.c_void_p]
         lib.PQerrorMessage.restype = ctypes.c_char_p
@@ -57,6 +64,12 @@ class LibPQ:
         lib.PQpass.argtypes = [ctypes.c_void_p]
         lib.PQsslInUse.argtypes = [ctypes.c_void_p]
         self.lib = lib
+        self.known = self._known()
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it is built with OpenSSL."""
+        return self.known["sslmode"][1] == "prefer"
 
     def _take(self, options: ctypes._Pointer[Option]) -> dict[str, bytes]:
         found = {}
@@ -68,15 +81,20 @@ class LibPQ:
         self.lib.PQconninfoFree(options)
         return found
 
-    def keywords(self) -> dict[str, str | None]:
-        """Each keyword with its environment variable."""
+    def has_keywords(self, dsn: str) -> bool:
+        """Whether it knows those of a `key=value` string."""
+        return self.parse(dsn.encode()) is not None
+
+    def _known(self) -> dict[str, tuple[str | None, str | None]]:
+        """Each keyword with its environment variable and its built-in default."""
         options = self.lib.PQconndefaults()
         found = {}
         index = 0
         while options[index].keyword:
-            variable = options[index].envvar
-            found[options[index].keyword.decode()] = (
-                None if variable is None else variable.decode()
+            option = options[index]
+            found[option.keyword.decode()] = (
+                None if option.envvar is None else option.envvar.decode(),
+                None if option.compiled is None else option.compiled.decode(),
             )
             index += 1
         self.lib.PQconninfoFree(options)
@@ -90,17 +108,30 @@ class LibPQ:
             self.lib.PQfreemem(error)
         return self._take(options) if options else None
 
-    def effective(self, dsn: str) -> dict[str, str] | str:
-        """All values that a connection would use, environment and files included; its
-        message when it cannot be tried. Nothing listens where it would connect to."""
-        conn = self.lib.PQconnectStart(dsn.encode())
+    def effective(self, dsn: str) -> dict[str, bytes] | str:
+        """All values that a connection uses, environment and files included, the
+        password of the last host's; its message when it refuses them. To be called
+        with addresses where nothing listens."""
+        conn = self.lib.PQconnectdb(dsn.encode())
         try:
-            options = self.lib.PQconninfo(conn)
-            values = {k: v.decode() for k, v in self._take(options).items()}
-            message: str = self.lib.PQerrorMessage(conn).decode()
-            values["password"] = (self.lib.PQpass(conn) or b"").decode()
-            bad = self.lib.PQstatus(conn) == 1 and "connection to server" not in message
-            return message if bad else values
+            message: str = self.lib.PQerrorMessage(conn).decode(errors="replace")
+            if not any(sign in message for sign in TRIED):
+                return message
+            found = self._take(self.lib.PQconninfo(conn))
+            return found | {"password": self.lib.PQpass(conn) or b""}
+        finally:
+            self.lib.PQfinish(conn)
+
+    def expanded(self, names: Sequence[str], values: Sequence[str]) -> dict[str, bytes]:
+        """The values of a connection from keywords, of which dbname may be a DSN."""
+        array = ctypes.c_char_p * (len(names) + 1)
+        conn = self.lib.PQconnectdbParams(
+            array(*(name.encode() for name in names), None),
+            array(*(value.encode() for value in values), None),
+            1,
+        )
+        try:
+            return self._take(self.lib.PQconninfo(conn))
         finally:
             self.lib.PQfinish(conn)
 

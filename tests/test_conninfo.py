@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pgasync import conninfo
-from pgasync.conninfo import parse, parse_dsn
+from pgasync.conninfo import parse
+from pgasync.dsn import parse_dsn
 from pgasync.errors import InterfaceError, NotSupportedError
 
 EMPTY: dict[str, str] = {}

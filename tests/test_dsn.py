@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,8 +10,6 @@ from hypothesis import strategies as st
 
 import dsns
 import libpq
-from pgasync.conninfo import parse
-from pgasync.errors import InterfaceError
 from pgasync.keywords import LIBPQ
 
 pytestmark = pytest.mark.skipif(
@@ -190,164 +185,3 @@ pairs = st.lists(
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 def test_hypothesis(oracle: libpq.LibPQ, text: str) -> None:
     assert not dsns.differs(oracle, text), repr(text)
-
-
-def test_every_keyword_is_known(oracle: libpq.LibPQ) -> None:
-    assert oracle.keywords() == {k.name: k.variable for k in LIBPQ.values()}
-
-
-# ------------------------------------------ precedence: what would be used in the end
-
-FILES = {
-    ".pgpass": """\
-# comment
-other:*:*:*:wrong
-nobody.invalid:1:db:user:from passfile
-nobody.invalid:*:d\\:b:user:with\\\\ escapes\\: both
-localhost:*:*:*:of the socket
-*:9:*:*:any host
-""",
-    ".pg_service.conf": """\
-# comment
-
-[first]
-host=nobody.invalid
-port=1
-user=service user
-dbname=servicedb
-
-  [second]
-host=nobody.invalid
-port=9
-application_name = spaces kept
-[first]
-port=77
-""",
-    "sys/pg_service.conf": "[third]\nhost=nobody.invalid\nport=3\n",
-    "bad.conf": "[bad]\nhost nobody.invalid\n[nested]\nservice=x\n[odd]\ncolour=1\n",
-}
-HERE = "hostaddr=127.0.0.1 port=1 "  # nothing listens there
-SITUATIONS: list[tuple[str, dict[str, str]]] = [
-    (HERE, {}),
-    (HERE + "user=user dbname=db host=nobody.invalid", {}),
-    (HERE + "user=user dbname=d:b host=nobody.invalid", {}),
-    (HERE + "user=user dbname=db password=given host=nobody.invalid", {}),
-    (HERE + "user=user dbname=db host=nobody.invalid", {"PGPASSWORD": "env"}),
-    (HERE + "user=user password='' host=nobody.invalid dbname=db", {}),
-    ("hostaddr=127.0.0.1 port=9 user=user", {}),
-    ("host=/nonexistent port=1 user=user", {}),
-    (HERE, {"PGUSER": "envuser", "PGDATABASE": "envdb", "PGAPPNAME": "app"}),
-    (HERE + "user=x", {"PGUSER": "envuser", "PGSSLMODE": "allow"}),
-    (HERE + "service=first", {}),
-    (HERE + "service=first user=mine", {"PGUSER": "envuser", "PGDATABASE": "e"}),
-    (HERE + "service=second", {"PGAPPNAME": "env"}),
-    (HERE + "service=third", {}),
-    (HERE + "service=fourth", {}),
-    (HERE, {"PGSERVICE": "first"}),
-    (HERE + "service=first", {"PGSERVICEFILE": "{home}/none"}),
-    (HERE + "service=bad", {"PGSERVICEFILE": "{home}/bad.conf"}),
-    (HERE + "service=nested", {"PGSERVICEFILE": "{home}/bad.conf"}),
-    (HERE + "service=odd", {"PGSERVICEFILE": "{home}/bad.conf"}),
-    (HERE + "passfile={home}/none user=user host=nobody.invalid dbname=db", {}),
-    (HERE + "user=user host=nobody.invalid dbname=db", {"PGPASSFILE": "{home}/none"}),
-    (HERE + "sslmode=nonsense", {}),
-    (HERE, {"PGSSLMODE": "nonsense"}),
-    (HERE + "port=0", {}),
-    (HERE + "port=65536", {}),
-    (HERE + "port=1,2", {}),
-    ("host=a,b port=1,2,3", {}),
-    ("host=a,b hostaddr=127.0.0.1", {}),
-    (HERE + "channel_binding=maybe", {}),
-    (HERE + "target_session_attrs=maybe", {}),
-    (HERE + "load_balance_hosts=maybe", {}),
-    (HERE + "require_auth=md5,!none", {}),
-    (HERE + "require_auth=md5,md5", {}),
-    (HERE + "require_auth=nonsense", {}),
-    (HERE + "require_auth=!none,!password", {}),
-    (HERE + "sslcertmode=maybe", {}),
-    (HERE + "sslnegotiation=maybe", {}),
-    (HERE + "min_protocol_version=3.2", {}),
-    (HERE + "min_protocol_version=3.2 max_protocol_version=3.0", {}),
-    (HERE + "min_protocol_version=4", {}),
-    (HERE + "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2", {}),
-    (HERE + "ssl_min_protocol_version=nonsense", {}),
-    (HERE + "ssl_min_protocol_version=tlsv1.3", {}),
-    (HERE + "scram_client_key=AAAA", {}),
-    (HERE + "scram_client_key=nonsense", {}),
-]
-COMPARED = "user dbname password application_name options port".split()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    (tmp_path / "sys").mkdir()
-    for name, text in FILES.items():
-        path = tmp_path / name
-        path.write_text(text)
-        path.chmod(0o600)
-    return tmp_path
-
-
-@pytest.mark.parametrize(("dsn", "variables"), SITUATIONS)
-def test_effective_values(
-    oracle: libpq.LibPQ, home: Path, dsn: str, variables: dict[str, str]
-) -> None:
-    dsn = dsn.replace("{home}", str(home))
-    variables = {k: v.replace("{home}", str(home)) for k, v in variables.items()}
-    variables |= {"HOME": str(home), "PGSYSCONFDIR": str(home / "sys")}
-    with libpq.environment(variables):
-        theirs = oracle.effective(dsn)
-        try:
-            config = parse(dsn)
-        except InterfaceError as error:
-            assert isinstance(theirs, str), (theirs, error)
-            return
-        assert not isinstance(theirs, str), theirs
-    (host,) = config.hosts
-    mine = {
-        "user": config.user,
-        "dbname": config.dbname,
-        "password": config.password or host.password or "",
-        "application_name": config.application_name or "",
-        "options": config.options or "",
-        "port": str(host.port),
-    }
-    assert mine == {key: theirs.get(key, "") for key in COMPARED}
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no permissions to check")
-def test_passfile_that_others_may_read(
-    home: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (home / ".pgpass").chmod(0o644)
-    found = parse("host=nobody.invalid port=1 user=user dbname=db", {}, _env(home))
-    assert found.hosts[0].password is None
-    assert "0600" in caplog.text
-
-
-def test_passfile_for_each_host(home: Path) -> None:
-    text = "host=other,nobody.invalid,/run/x port=5,1,9 user=user dbname=db"
-    found = parse(text, {}, _env(home))
-    assert [h.password for h in found.hosts] == ["wrong", "from passfile", "any host"]
-    assert "passfile" not in repr(found) and "wrong" not in repr(found)
-
-
-def test_database_name_that_is_a_dsn() -> None:
-    found = parse(
-        "postgresql://u@h:1/d", {"dbname": "host=x dbname=e", "port": 2}, {"HOME": "/"}
-    )
-    assert (found.hosts[0].host, found.hosts[0].port) == ("x", 2)
-    assert (found.user, found.dbname) == ("u", "e")
-
-
-def _env(home: Path) -> dict[str, str]:
-    return {"HOME": str(home), "USER": os.environ.get("USER", "")}
-
-
-def test_documented() -> None:
-    """docs/connecting.md has the table of keywords as it is."""
-    text = (Path(__file__).parents[1] / "docs" / "connecting.md").read_text()
-    for keyword in LIBPQ.values():
-        variable = f"`{keyword.variable}`" if keyword.variable else ""
-        note = f"refused: {keyword.refused}" if keyword.refused else keyword.note
-        assert f"| `{keyword.name}` | {variable} | {note} |" in text
