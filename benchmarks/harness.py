@@ -13,6 +13,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ DRIVERS = ("asyncpg", "psycopg", "pgasync")
 PACKAGES = (*DRIVERS, "psycopg-binary", "sqlalchemy", "uvloop")
 
 sys.path.insert(0, str(HERE.parent / "tests"))
+import certificates  # noqa: E402
 import servers  # noqa: E402
 
 
@@ -76,6 +78,22 @@ def server() -> Iterator[str]:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+
+
+@contextlib.contextmanager
+def tls_server() -> Iterator[str]:
+    """The same of a PostgreSQL 17 over TLS, whose certificate nobody verifies."""
+    hba = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n"
+    progress("Starting PostgreSQL 17 with TLS and filling its tables")
+    with tempfile.TemporaryDirectory() as folder:
+        pair = certificates.Certificates(Path(folder)).server["rsa"]
+        with servers.Server(17, hba=hba, settings={"autovacuum": "off"}) as started:
+            started.own(pair.cert, "server.crt")
+            started.own(pair.key, "server.key")
+            started.psql("alter system set ssl = on")
+            started.restart()
+            started.psql(work.SCHEMA)
+            yield started.tcp_dsn_for(password="", sslmode="require")
 
 
 def progress(text: str) -> None:

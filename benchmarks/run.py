@@ -9,6 +9,7 @@ ratios. CPU is of the client's process, user and system.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Scenario:
     warm: int  # units before the clock starts
     goal: str
     met: Callable[[float, float, float], bool] | None = None
+    tls: str = ""  # the scenario that this one is, over TLS
     """Given pgasync's units a second, µs of CPU a unit, and that of asyncpg's."""
 
 
@@ -51,6 +53,14 @@ SCENARIOS = (
         "CPU <= 0.45 µs", lambda rate, cpu, ratio: cpu <= 0.45,
     ),
     Scenario(
+        "tls", "a row of 8 columns by key, TLS 1.3", "query", 8000, 8000, 500,
+        "CPU below both", lambda rate, cpu, ratio: ratio < 1, "pk",
+    ),
+    Scenario(
+        "tls_connect", "connect and close, TLS 1.3, trust", "connection", 100, 100, 10,
+        "", None, "connect",
+    ),
+    Scenario(
         "connect", "connect and close, trust", "connection", 200, 200, 10,
         "CPU <= 120 µs", lambda rate, cpu, ratio: cpu <= 120,
     ),
@@ -61,7 +71,14 @@ def measure(
     driver: str, scenario: Scenario, dsn: str, uvloop: bool
 ) -> dict[str, float]:
     count = scenario.slow if driver == "psycopg" else scenario.count
-    arguments = [driver, scenario.name, count, dsn, "--warm", scenario.warm]
+    arguments = [
+        driver,
+        scenario.tls or scenario.name,
+        count,
+        dsn,
+        "--warm",
+        scenario.warm,
+    ]
     found, _ = harness.run_child(arguments + ["--uvloop"] * uvloop)
     return {"rate": count / found["seconds"], "cpu": found["cpu"] / count * 1e6}
 
@@ -130,10 +147,15 @@ def main() -> None:
         parser.error("--rounds must be 1 or more")
     drivers = harness.chosen(options.driver)
     results: dict[str, list[Round]] = {}
-    with harness.server() as dsn:
-        for scenario in SCENARIOS:
-            if options.scenarios and scenario.name not in options.scenarios:
-                continue
+    chosen = [x for x in SCENARIOS if x.name in (options.scenarios or names)]
+    with contextlib.ExitStack() as stack:
+        dsns: dict[bool, str] = {}
+        for scenario in chosen:
+            secure = scenario.tls != ""
+            if secure not in dsns:
+                start = harness.tls_server if secure else harness.server
+                dsns[secure] = stack.enter_context(start())
+            dsn = dsns[secure]
             harness.progress(f"{scenario.name}: {options.rounds} rounds")
             rounds = results[scenario.name] = []
             for index in range(options.rounds):

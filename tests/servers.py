@@ -211,6 +211,15 @@ class Server:
             uid, gid = self.account["user"], self.account["group"]
             os.chown(path, uid, gid)  # type: ignore[arg-type]
 
+    def own(self, source: Path, name: str) -> None:
+        """A copy of a file in the data directory, which only the server may read."""
+        target = self.data_dir / name
+        shutil.copyfile(source, target)
+        target.chmod(0o600)
+        if self.account:
+            uid, gid = self.account["user"], self.account["group"]
+            os.chown(target, uid, gid)  # type: ignore[arg-type]
+
     def initdb(self) -> None:
         password_file = self.base / "password"
         password_file.write_text(self.password + "\n")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,15 +19,6 @@ class TlsServer(servers.Server):
 
     certificates: Certificates
     shown: tuple[str, str] | None = None  # kept by who wants to spare a reload
-
-    def own(self, source: Path, name: str) -> None:
-        """A copy of a file that the server may read, and nobody else."""
-        target = self.data_dir / name
-        shutil.copyfile(source, target)
-        target.chmod(0o600)
-        if self.account:
-            uid, gid = self.account["user"], self.account["group"]
-            os.chown(target, uid, gid)  # type: ignore[arg-type]
 
     def show(self, pair: Pair | None, hba: str = TRUST, **settings: str) -> None:
         """The server shows this certificate; None: it has no TLS."""
