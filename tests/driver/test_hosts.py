@@ -133,7 +133,7 @@ def wants_gss(peer: Peer) -> None:
 )
 async def test_goes_on(script: Callable[[Peer], None]) -> None:
     with MockServer(script) as first, MockServer(good) as second:
-        arguments = hosts(first.port, second.port, connect_timeout=0.3, password="x")
+        arguments = hosts(first.port, second.port, connect_timeout=1, password="x")
         async with pgasync.connect(**arguments) as conn:
             assert conn.info.port == second.port
         assert first.peers
@@ -287,10 +287,10 @@ async def test_each_host_has_the_whole_timeout() -> None:
     with MockServer(silent) as one, MockServer(silent) as two, MockServer(good) as last:
         started = time.monotonic()
         async with pgasync.connect(
-            **hosts(one.port, two.port, last.port, connect_timeout=0.3)
+            **hosts(one.port, two.port, last.port, connect_timeout=0.5)
         ) as conn:
             assert conn.info.port == last.port
-        assert 0.55 < time.monotonic() - started < 2.0
+        assert 0.95 < time.monotonic() - started < 3.0
 
 
 # ---------------------------------------------------------- addresses of one host
@@ -315,7 +315,7 @@ async def test_next_address(
 ) -> None:
     with MockServer(script) as first, MockServer(good) as second:
         resolve(closed_port(), first.port, second.port)
-        async with pgasync.connect(host="db", user="mock", connect_timeout=0.3):
+        async with pgasync.connect(host="db", user="mock", connect_timeout=1):
             assert first.peers
             assert second.peers
 
@@ -340,8 +340,8 @@ async def test_each_address_has_the_whole_timeout(
     with MockServer(silent) as one, MockServer(silent) as two, MockServer(good) as last:
         resolve(one.port, two.port, last.port)
         started = time.monotonic()
-        async with pgasync.connect(host="db", user="mock", connect_timeout=0.3):
-            assert 0.55 < time.monotonic() - started < 2.0
+        async with pgasync.connect(host="db", user="mock", connect_timeout=0.5):
+            assert 0.95 < time.monotonic() - started < 3.0
 
 
 async def test_the_error_tells_every_address(resolve: Callable[..., None]) -> None:
@@ -363,7 +363,7 @@ async def test_a_slow_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     late: list[Any] = []
 
     def look_up() -> list[Any]:
-        time.sleep(0.4)
+        time.sleep(1.2)
         late.append((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1)))
         return late
 
@@ -382,14 +382,14 @@ async def test_a_slow_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
             host="slow.invalid,127.0.0.1",
             port=f"1,{last.port}",
             user="mock",
-            connect_timeout=0.1,
+            connect_timeout=0.4,
         ) as conn:
             assert conn.info.port == last.port
             assert not late
-        assert time.monotonic() - started < 0.35
+        assert time.monotonic() - started < 1.1
         with pytest.raises(pgasync.ConnectError, match="looking up its address"):
-            await pgasync.connect(host="slow.invalid", user="u", connect_timeout=0.1)
-        await asyncio.sleep(0.5)
+            await pgasync.connect(host="slow.invalid", user="u", connect_timeout=0.4)
+        await asyncio.sleep(1.0)
     assert len(late) == 2
 
 
@@ -586,7 +586,7 @@ async def test_a_server_that_cannot_tell_is_passed_over() -> None:
 
     for script in (puzzled, dies, stays_silent):
         with MockServer(script) as first, MockServer(primary) as second:
-            arguments = hosts(first.port, second.port, connect_timeout=0.4)
+            arguments = hosts(first.port, second.port, connect_timeout=1)
             async with pgasync.connect(
                 **arguments, target_session_attrs="read-write"
             ) as conn:
