@@ -105,7 +105,7 @@ def _set_timer(
     elif given > 0:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, option, given)
-        except (OSError, OverflowError, TypeError) as error:
+        except OSError as error:
             raise InterfaceError(
                 f"{keyword}={given} is not accepted by the operating system: {error}"
             ) from error

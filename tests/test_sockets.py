@@ -100,10 +100,9 @@ async def test_no_keepalives(port: int) -> None:
 
 
 @linux
-@pytest.mark.parametrize("value", [40_000, 1 << 40])
-async def test_what_the_system_refuses(port: int, value: int) -> None:
-    with pytest.raises(InterfaceError, match=f"keepalives_idle={value} "):
-        await opened(port, keepalives_idle=value)
+async def test_what_the_system_refuses(port: int) -> None:
+    with pytest.raises(InterfaceError, match="keepalives_idle=40000 "):
+        await opened(port, keepalives_idle=40_000)
 
 
 async def test_name_of_macos(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
