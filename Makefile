@@ -1,7 +1,7 @@
 # make demo         load and query the IANA time zone tables on a PostgreSQL of its own
 # make test         the whole suite, on servers it starts itself
 # make test-asan    the Python suite on a core built with ASan and UBSan
-# make fuzz         the fuzz targets of csrc/wire and csrc/codec
+# make fuzz         the fuzz targets of csrc/wire and csrc/codec, and DSNs against libpq
 # make bench        throughput of pgasync and its peers; bench-count: instructions;
 #                   bench-values: what each makes of the same values
 # make format       clang-format and ruff; make lint: what the suite checks of it

@@ -83,6 +83,11 @@ def _uri_query(query: str, found: dict[str, str]) -> None:
     for pair in query.removesuffix("&").split("&") if query else ():
         key, equals, value = pair.partition("=")
         if not equals or "=" in value:
+            if "@" in query:
+                raise InterfaceError(
+                    "the URI has an @ in a parameter that is not key=value: write %2F "
+                    "for / in a password"
+                )
             name = re.sub(r"[^\w%]", "?", key)
             raise InterfaceError(
                 f"the URI's parameter {name!r} is not written as key=value"

@@ -99,10 +99,10 @@ def _canonical(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unknown(keyword: str, value: object) -> InterfaceError:
     if isinstance(value, str) and "@" in value:
-        # user:pass?word=rest@host: the name may be a piece of the password.
+        # user:1/x?word=rest@host: the name may be a piece of the password.
         return InterfaceError(
             "unknown connection keyword (not shown: an @ follows it, so it may be part "
-            "of a password; in a URI write %3F for ? and %40 for @)"
+            "of a password; in a URI write %2F for / and %40 for @)"
         )
     near = difflib.get_close_matches(keyword, KNOWN, 1, 0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""

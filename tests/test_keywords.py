@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 import libpq
+from dsns import SCRAM_KEY as KEY
+from dsns import SHOWN
 from pgasync.conninfo import Config, parse
 from pgasync.errors import InterfaceError, NotSupportedError
 from pgasync.keywords import ALIASES, KNOWN, LIBPQ, OWN, SESSION_VARIABLES
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "connecting.md"
 HERE = {"hostaddr": "127.0.0.1", "port": "1", "user": "u"}  # nothing listens there
-KEY = "A" * 43 + "="
 
 VALUES = (
     *("", " ", "0", "1", "-1", " 7 ", "7 x", "0x10", "010", "+5", "1e3", "1.5"),
@@ -130,52 +131,8 @@ def test_documented() -> None:
         assert f"`{name}`" in text, name
 
 
-# One that shows in Config for each that is supported. "": accepted, without effect.
-SHOWN: dict[str, tuple[str, str]] = {
-    "user": ("x", "user dbname"),
-    "password": ("x", "password"),
-    "channel_binding": ("require", "channel_binding"),
-    "connect_timeout": ("7", "connect_timeout"),
-    "dbname": ("x", "dbname"),
-    "host": ("x", "hosts"),
-    "hostaddr": ("127.0.0.2", "hosts"),
-    "port": ("7", "hosts"),
-    "client_encoding": ("UTF8", ""),
-    "options": ("-c a=b", "options"),
-    "application_name": ("x", "application_name"),
-    "fallback_application_name": ("x", "application_name"),
-    "keepalives": ("0", "keepalives"),
-    "keepalives_idle": ("7", "keepalives_idle"),
-    "keepalives_interval": ("7", "keepalives_interval"),
-    "keepalives_count": ("7", "keepalives_count"),
-    "tcp_user_timeout": ("7", "tcp_user_timeout"),
-    "sslmode": ("require", "sslmode"),
-    "sslnegotiation": ("direct", "sslnegotiation"),
-    "sslcompression": ("0", ""),
-    "sslcert": ("x", "sslcert"),
-    "sslkey": ("x", "sslkey"),
-    "sslcertmode": ("require", "sslcertmode"),
-    "sslpassword": ("x", "sslpassword"),
-    "sslrootcert": ("system", "sslrootcert sslmode"),
-    "sslcrl": ("x", "sslcrl"),
-    "sslcrldir": ("x", "sslcrldir"),
-    "sslsni": ("0", "sslsni"),
-    "requirepeer": ("x", "requirepeer"),
-    "require_auth": ("md5", "auth_methods"),
-    "min_protocol_version": ("3.2", "min_protocol_version max_protocol_version"),
-    "max_protocol_version": ("3.2", "max_protocol_version"),
-    "ssl_min_protocol_version": ("TLSv1.3", "ssl_min_protocol_version"),
-    "ssl_max_protocol_version": ("TLSv1.3", "ssl_max_protocol_version"),
-    "gssencmode": ("prefer", ""),
-    "krbsrvname": ("x", ""),
-    "gsslib": ("gssapi", ""),
-    "gssdelegation": ("1", ""),
-    "target_session_attrs": ("primary", "target_session_attrs"),
-    "load_balance_hosts": ("random", "load_balance_hosts"),
-    "scram_client_key": (KEY, "scram_client_key"),
-    "scram_server_key": (KEY, "scram_server_key"),
-}
-ELSEWHERE = {"service", "passfile"}  # files: test_sources.py, test_passfile.py
+# Files: test_sources.py, test_passfile.py.
+ELSEWHERE = {"service", "passfile"}
 
 
 def changed(dsn: str, environ: dict[str, str]) -> set[str]:

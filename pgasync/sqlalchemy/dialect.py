@@ -19,6 +19,7 @@ import pgasync
 from .adapter import DBAPI, Connection
 from .pool import AnyLoopQueuePool
 from .types import COLSPECS, with_text
+from .url import connect_keywords
 
 ISOLATION_LEVELS = (
     "AUTOCOMMIT",
@@ -94,14 +95,7 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
     # ---------------------------------------------------------- connecting
 
     def create_connect_args(self, url: URL) -> tuple[Sequence[str], dict[str, Any]]:
-        arguments = url.translate_connect_args(username="user", database="dbname")
-        arguments.update(url.query)
-        hosts, ports = self._split_multihost_from_url(url)
-        if hosts:
-            arguments["host"] = ",".join(host or "" for host in hosts)
-            if any(ports or ()):
-                arguments["port"] = ",".join(str(port or 5432) for port in ports or ())
-        return [], arguments
+        return [], connect_keywords(url)
 
     def on_connect(self) -> Callable[[Any], None] | None:
         """The values that SQLAlchemy's types are about; no question to the server."""

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc, pool
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+import dsns
 import pgasync
-from pgasync import errors
+from pgasync import conninfo, errors
 from pgasync.sqlalchemy.adapter import Connection, ServerSideCursor
 from pgasync.sqlalchemy.dialect import PGDialect_pgasync
 
@@ -59,6 +60,18 @@ async def kill(dsn: str, victim: int) -> None:
         ("/d?host=a,b&port=7,8", {"dbname": "d", "host": "a,b", "port": "7,8"}),
         ("/d?host=a&host=b", {"dbname": "d", "host": "a,b"}),
         ("/d?host=%2Fvar%2Frun", {"dbname": "d", "host": "/var/run"}),
+        ("/d?host=/var/run:7", {"dbname": "d", "host": "/var/run", "port": "7"}),
+        ("/d?host=/var/run&port=7", {"dbname": "d", "host": "/var/run", "port": "7"}),
+        ("%2Fvar%2Frun/d", {"dbname": "d", "host": "/var/run"}),
+        ("[fe80::1%25eth0]:7/d", {"dbname": "d", "host": "fe80::1%eth0", "port": 7}),
+        ("/?host=[::1]:1&host=[::2]&host=::3", {"host": "::1,::2,::3", "port": "1,,"}),
+        ("/?host=[::1]:1,b", {"host": "::1,b", "port": "1,"}),
+        ("/?host=a&host=b&port=7&port=8", {"host": "a,b", "port": "7,8"}),
+        ("a,b:7", {"host": "a,b", "port": 7}),
+        (
+            "/?host=a&hostaddr=10.0.0.1&host=b&hostaddr=10.0.0.2&port=7",
+            {"host": "a,b", "hostaddr": "10.0.0.1,10.0.0.2", "port": "7"},
+        ),
         ("", {}),
     ],
 )
@@ -67,6 +80,27 @@ def test_connect_arguments(url: str, wanted: dict[str, Any]) -> None:
     given = make_url(f"postgresql+pgasync://{url}")
     positional, keywords = dialect.create_connect_args(given)
     assert (list(positional), dict(keywords)) == ([], wanted)
+
+
+def test_ports_in_two_places() -> None:
+    url = make_url("postgresql+pgasync:///?host=a:1&host=b&port=2")
+    with pytest.raises(exc.ArgumentError, match="port="):
+        PGDialect_pgasync().create_connect_args(url)
+
+
+@pytest.mark.parametrize("keyword", dsns.SHOWN)
+def test_every_keyword_in_the_url(keyword: str) -> None:
+    """It means what it means in a DSN."""
+    value = dsns.SHOWN[keyword][0]
+    query = {"hostaddr": "127.0.0.1", "sslmode": "require", keyword: value}
+    if value == "system":
+        del query["sslmode"]
+    url = URL.create("postgresql+pgasync", query=query)
+    parsed = make_url(url.render_as_string(hide_password=False))
+    arguments = PGDialect_pgasync().create_connect_args(parsed)[1]
+    dsn = " ".join(f"{name}='{given}'" for name, given in query.items())
+    environ = {"HOME": "/"}
+    assert conninfo.parse(None, arguments, environ) == conninfo.parse(dsn, {}, environ)
 
 
 async def test_keywords_in_the_url_and_in_connect_args(make_engine: MakeEngine) -> None:

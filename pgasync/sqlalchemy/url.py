@@ -1,0 +1,45 @@
+"""An SQLAlchemy URL as the keywords of pgasync.connect()."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+
+HOST_AND_PORT = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::(\d*))?")
+
+
+def connect_keywords(url: URL) -> dict[str, Any]:
+    """Those of the URL's parts and of its query, which wins. Raises ArgumentError."""
+    keywords = url.translate_connect_args(username="user", database="dbname")
+    if isinstance(keywords.get("host"), str):
+        # Percent-encoded still: %2Frun%2Fpostgresql, fe80::1%25eth0.
+        keywords["host"] = unquote(keywords["host"])
+    keywords.update(url.query)
+    if "host" in url.query:
+        keywords["host"], ports = split_hosts(url.query["host"])
+        if ports is not None and "port" in url.query:
+            raise ArgumentError(
+                "ports both in host= and in port=: write ?host=a:1&host=b:2 or "
+                "?host=a,b&port=1,2"
+            )
+        if ports is not None:
+            keywords["port"] = ports
+    for name in ("port", "hostaddr"):
+        if isinstance(keywords.get(name), tuple):
+            keywords[name] = ",".join(keywords[name])
+    return keywords
+
+
+def split_hosts(query: str | Sequence[str]) -> tuple[str, str | None]:
+    """host= of a URL's query, given once or more: a, a:1, [::1]:1 or a list of them,
+    as the hosts and the ports; None when there is no port."""
+    items = [query] if isinstance(query, str) else query
+    hosts, ports = [], []
+    for place in ",".join(items).split(","):
+        match = HOST_AND_PORT.fullmatch(place)  # an IPv6 address without [] does not
+        hosts.append((match[1] or match[2]) if match else place)
+        ports.append((match[3] or "") if match else "")
+    return ",".join(hosts), ",".join(ports) if any(ports) else None
