@@ -21,12 +21,23 @@ def parse_dsn(dsn: str) -> dict[str, str]:
     for scheme in SCHEMES:
         if dsn.startswith(scheme):
             return _parse_uri(dsn[len(scheme) :])
+    other = re.match(r"([A-Za-z][\w+.-]*)://", dsn)
+    if other:
+        raise InterfaceError(
+            f"the DSN begins with {other[0]!r}: write postgresql:// instead"
+        )
     return _parse_pairs(dsn)
 
 
 def is_dsn(text: str) -> bool:
     """Whether a database name is a connection string in truth."""
     return text.startswith(SCHEMES) or "=" in text
+
+
+def shown(name: str) -> str:
+    """A keyword for a message, when it is a plain word: any other thing may be a piece
+    of a password."""
+    return f" {name!r}" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name) else ""
 
 
 def _store(found: dict[str, str], key: str, value: str) -> None:
@@ -88,12 +99,11 @@ def _uri_query(query: str, found: dict[str, str]) -> None:
                     "the URI has an @ in a parameter that is not key=value: write %2F "
                     "for / in a password"
                 )
-            name = re.sub(r"[^\w%]", "?", key)
             raise InterfaceError(
-                f"the URI's parameter {name!r} is not written as key=value"
+                f"the URI's parameter{shown(key)} is not written as key=value"
             )
         key = _unquote(key, "a parameter's name")
-        value = _unquote(value, key)
+        value = _unquote(value, f"parameter{shown(key)}")
         if (key, value) == ("ssl", "true"):  # as JDBC says it
             key, value = "sslmode", "require"
         _store(found, key, value)
@@ -148,7 +158,7 @@ def _parse_pairs(text: str) -> dict[str, str]:
         value = (_QUOTED if quoted else _PLAIN).match(text, position)
         if value is None or (quoted and not value.group().endswith("'")):
             raise InterfaceError(
-                f"the value of {name[1]!r} in the DSN has no closing quote"
+                f"the quote at character {position} of the DSN has no end"
             )
         _store(found, name[1], re.sub(r"\\(.?)", r"\1", value[1], flags=re.DOTALL))
         position = value.end()

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from .dsn import is_dsn, parse_dsn
+from .dsn import is_dsn, parse_dsn, shown
 from .errors import InterfaceError
 from .keywords import ALIASES, KNOWN, LIBPQ, SESSION_VARIABLES
 from .service import read_service
@@ -98,15 +98,16 @@ def _canonical(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(keyword: str, value: object) -> InterfaceError:
-    if isinstance(value, str) and "@" in value:
+    name = shown(keyword)
+    if not name or (isinstance(value, str) and "@" in value):
         # user:1/x?word=rest@host: the name may be a piece of the password.
         return InterfaceError(
-            "unknown connection keyword (not shown: an @ follows it, so it may be part "
-            "of a password; in a URI write %2F for / and %40 for @)"
+            "unknown connection keyword (not shown, as it may be part of a password: "
+            "in a URI write %2F for / and %40 for @)"
         )
     near = difflib.get_close_matches(keyword, KNOWN, 1, 0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return InterfaceError(f"unknown connection keyword {keyword!r}{hint}")
+    return InterfaceError(f"unknown connection keyword{name}{hint}")
 
 
 def check_text(keyword: str, value: object) -> None:

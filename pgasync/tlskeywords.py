@@ -19,6 +19,8 @@ def tls_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     if verify and root is None:
         root = "system"
     mode = given.get("sslmode", mode)
+    if context is not None and mode in ("allow", "prefer"):
+        mode = "require"  # nobody makes a context to go without
     if mode is None:
         mode = "verify-full" if root == "system" else "prefer"
     if mode not in SSL_MODES:
@@ -28,7 +30,7 @@ def tls_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         raise InterfaceError(
             f"sslnegotiation=direct needs sslmode=require or stronger, not {mode!r}"
         )
-    if root == "system" and mode != "verify-full":
+    if root == "system" and mode != "verify-full" and context is None:
         raise InterfaceError(
             f"sslrootcert=system needs sslmode=verify-full, not {mode!r}: anybody can "
             "have a certificate that the system trusts"

@@ -11,16 +11,12 @@ replays it from then on.
 from __future__ import annotations
 
 import argparse
-import random
 import secrets
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import dsns
 import fuzzing
-import libpq
 import situations
 from codec import fuzz_codec
 from fuzzing import Target
@@ -84,34 +80,12 @@ def fuzz(targets: list[Target], seconds: float, folder: Path) -> bool:
 
 def fuzz_conninfo(seconds: float, folder: Path) -> bool:
     """True when no DSN and no situation was found that libpq reads otherwise."""
-    count, tried, finding = conninfo_round(seconds, secrets.randbits(32), folder)
+    count, tried, finding = situations.compare(seconds, secrets.randbits(32), folder)
     if finding is None:
         print(f"{CONNINFO}: {count:,} DSNs, {tried:,} situations, nothing found")
     else:
         print(f"{CONNINFO}: FOUND what libpq reads otherwise: {finding!r}")
     return finding is None
-
-
-def conninfo_round(
-    seconds: float, seed: int, folder: Path
-) -> tuple[int, int, str | situations.Situation | None]:
-    """How many DSNs and situations were compared, and the first that differs."""
-    oracles = [libpq.LibPQ(major) for major in (18, 17) if libpq.available(major)]
-    source = random.Random(seed)
-    end = time.monotonic() + seconds
-    count = tried = 0
-    while time.monotonic() < end:
-        for _ in range(2000):
-            text = dsns.random_dsn(source)
-            if dsns.differs(oracles[0], text):
-                return count, tried, text
-            count += 1
-        for oracle in oracles * 5:
-            situation = situations.random_situation(source, oracle)
-            if situations.difference(oracle, situation, folder) is not None:
-                return count, tried, situation
-            tried += 1
-    return count, tried, None
 
 
 def main() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import dsns
 import libpq
 from pgasync.conninfo import parse
 from pgasync.errors import InterfaceError, NotSupportedError
@@ -94,7 +96,7 @@ POOL = {
     "dbname": ("d", "e", "", "d:b", "a=b"),
     "password": ("", "given"),
     "host": ("h1", "h2", "", "/nonexistent", "/tmp", "localhost", "h1,h2"),
-    "port": ("", "1", "2", "0", "x", "+1", "1,2", "65536"),
+    "port": ("", "1", "2", "0", "x", "1,2", "65536"),
     "passfile": ("{home}/other", "{home}/none"),
     "application_name": ("a", "", "it's \\"),
     "fallback_application_name": ("f", ""),
@@ -193,3 +195,26 @@ def random_situation(source: random.Random, oracle: libpq.LibPQ) -> Situation:
             "sys/pg_service.conf": _service_file(source, pool),
         },
     )
+
+
+def compare(
+    seconds: float, seed: int, home: Path
+) -> tuple[int, int, str | Situation | None]:
+    """How many random DSNs and situations libpq and we understood alike in that time,
+    and the first that we did not."""
+    oracles = [libpq.LibPQ(18), *([libpq.LibPQ(17)] if libpq.available(17) else [])]
+    source = random.Random(seed)
+    end = time.monotonic() + seconds
+    count = tried = 0
+    while time.monotonic() < end:
+        for _ in range(2000):
+            text = dsns.random_dsn(source)
+            if dsns.differs(oracles[0], text):
+                return count, tried, text
+            count += 1
+        for oracle in oracles * 5:
+            situation = random_situation(source, oracle)
+            if difference(oracle, situation, home) is not None:
+                return count, tried, situation
+            tried += 1
+    return count, tried, None

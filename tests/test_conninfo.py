@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import ssl
 from typing import Any
 
 import pytest
@@ -84,6 +85,13 @@ def test_dsn(uri: str, expected: dict[str, str]) -> None:
         "postgresql://u:1/a?s3cret=x&y@h/d",
         "postgresql://u:1/a?x&s3cret@h/d",
         "password=pass s3cret=word@home",
+        "password=x s3cret%=word",
+        "password=x s3cret='word",
+        "postgresql+asyncpg://u:s3cret@h/d?ssl=require",
+        "POSTGRES://u:s3cret@h/d?ssl=require",
+        "//u:s3cret@h/d?ssl=require",
+        "postgresql://u:1/a?s3cret!=x",
+        "postgresql://u:1/a?s3cret!=a b",
         "postgresql://u:s3cret@h/d?application_name",
         "postgresql://u:s3cret@h/d?application_name=a=b",
         "postgresql://u:s3cret@h/d?colour=blue",
@@ -104,6 +112,67 @@ def test_bad_dsn_and_no_password_in_the_message(dsn: str) -> None:
         config(dsn)
     assert "s3cret" not in str(caught.value)
     assert "s3cret" not in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "message"),
+    [
+        ("postgresql+asyncpg://u:p@h/d?ssl=require", "write postgresql://"),
+        ("POSTGRES://u@h", "write postgresql://"),
+        ("postgresql://u:p@x@h/d", "%40"),
+        ("postgresql://u:p/w@h/d", "%2F"),
+        ("postgresql://u:1/p?w@h/d", "%2F"),
+        ("postgresql://u:%@h", "%25"),
+        ("postgresql://h/d?application_name=a b", "'application_name' .*%20"),
+        ("postgresql://h/d?pool_size=5&max_overflow=2", "'pool_size'"),
+        ("password='x", "character 9"),
+        ("localhost", "neither"),
+    ],
+)
+def test_what_to_write_instead(dsn: str, message: str) -> None:
+    with pytest.raises(InterfaceError, match=message):
+        config(dsn)
+
+
+# As the consoles of their providers print them, passwords and names made up.
+CLOUDS = [
+    "postgresql://neondb_owner:npg_x1@ep-a-1-pooler.eu-central-1.aws.neon.tech/neondb"
+    "?sslmode=require&channel_binding=require",
+    "postgresql://u:p@ep-a-1.eu-central-1.aws.neon.tech/d?options=endpoint%3Dep-a-1"
+    "&sslmode=require",
+    "postgresql://postgres.abcdefgh:pa%23ss@aws-0-eu-west-1.pooler.supabase.com:6543"
+    "/postgres",
+    "postgres://u1:p2@ec2-1-2-3-4.compute-1.amazonaws.com:5432/d8q",
+    "postgres://avnadmin:AVNS_x@pg-1-proj.a.aivencloud.com:12691/defaultdb"
+    "?sslmode=require",
+    "postgresql://doadmin:AVNS_x@db-1-do-user-1-0.k.db.ondigitalocean.com:25060/defaultdb"
+    "?sslmode=require",
+    "postgresql://root:p@free-tier.gcp-us-central1.cockroachlabs.cloud:26257/defaultdb"
+    "?sslmode=verify-full&options=--cluster%3Dbusy-1",
+    "host=srv.postgres.database.azure.com port=5432 dbname={d} user=admin@srv "
+    "password={p} sslmode=require",
+    "postgresql://u:p@/d?host=/cloudsql/project-1:europe-west1:instance-1",
+    "postgresql://%2Fcloudsql%2Fproject-1%3Aeurope-west1%3Ainstance-1/d?user=u",
+    "postgresql://u@db.c1.eu-west-1.rds.amazonaws.com:5432/d?sslmode=verify-full"
+    "&sslrootcert=/etc/ssl/global-bundle.pem&password=db.x%3A5432%2F%3FAction%3Dconnect"
+    "%26X-Amz-Signature%3D0f",
+    "postgres://tsdbadmin:p@x.y.tsdb.cloud.timescale.com:33333/tsdb?sslmode=require",
+    "postgres://postgres:p@app-db.flycast:5432/app?sslmode=disable",
+    "postgresql://a:5432,b:5432,c:5432/d?target_session_attrs=read-write"
+    "&load_balance_hosts=random&connect_timeout=10&keepalives_idle=30",
+    "postgres://u:p@pgbouncer:6432/d?sslmode=prefer&application_name=web.1&ssl=true",
+]
+
+
+@pytest.mark.parametrize("dsn", CLOUDS)
+def test_dsns_of_clouds(dsn: str) -> None:
+    assert config(dsn).hosts
+
+
+def test_a_token_as_the_password() -> None:
+    (dsn,) = (dsn for dsn in CLOUDS if "Amz" in dsn)
+    password = config(dsn).password
+    assert password == "db.x:5432/?Action=connect&X-Amz-Signature=0f"
 
 
 def test_hosts() -> None:
@@ -257,6 +326,17 @@ def test_values() -> None:
     assert config(ssl=None).sslmode == config().sslmode == "prefer"
     assert config(ssl="allow").sslmode == "allow"
     assert config(client_encoding="utf-8").user
+
+
+def test_a_context_is_not_gone_without() -> None:
+    context = ssl.create_default_context()
+    for mode in ("allow", "prefer", "require"):
+        assert config(ssl=context, sslmode=mode).sslmode == "require"
+    assert config("sslmode=disable", ssl=context).sslmode == "require"
+    assert config(ssl=context, sslmode="verify-full").sslmode == "verify-full"
+    assert config(ssl=context, sslrootcert="system").ssl_context is context
+    with pytest.raises(InterfaceError, match="disable"):
+        config(ssl=context, sslmode="disable")
 
 
 def test_auth_methods() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import dsns
 import libpq
 import situations
 from pgasync.conninfo import Config, parse
@@ -129,6 +130,19 @@ def test_random(oracle: libpq.LibPQ, tmp_path: Path, summary: list[str]) -> None
         f"libpq{' with OpenSSL' if oracle.has_tls else ''}: {len(SITUATIONS)} by hand, "
         f"{RANDOM_CASES} random ones"
     )
+
+
+def test_a_difference_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what make fuzz runs."""
+    if not libpq.available(18):
+        pytest.skip("needs the libpq of PostgreSQL 18")
+    count, tried, finding = situations.compare(0, 1, tmp_path)
+    assert (count, tried, finding) == (0, 0, None)
+    monkeypatch.setattr(dsns, "ours", lambda text: {"host": b"elsewhere"})
+    assert isinstance(situations.compare(5, 1, tmp_path)[2], str)
+    monkeypatch.undo()
+    monkeypatch.setattr(situations, "ours", lambda dsn, oracle: {"user": b"nobody"})
+    assert isinstance(situations.compare(5, 1, tmp_path)[2], Situation)
 
 
 @pytest.mark.parametrize(
