@@ -21,9 +21,9 @@ from .timeouts import Expired, until
 
 T = TypeVar("T")
 
-# It starts, stops or has just crashed: after every other refusal by the server itself
-# no further host is asked.
-_NOT_NOW = ("57P01", "57P02", "57P03")
+# It starts, stops, has just crashed, or is full: after every other refusal by the
+# server itself no further host is asked.
+_NOT_NOW = ("57P01", "57P02", "57P03", "53300")
 
 
 def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":

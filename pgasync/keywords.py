@@ -42,9 +42,9 @@ LIBPQ = {
         Keyword("application_name", "PGAPPNAME", ""),
         Keyword("fallback_application_name", None, ""),
         Keyword("keepalives", None, "1 (default) or 0"),
-        Keyword("keepalives_idle", None, "s; default 60, 0: the system's"),
-        Keyword("keepalives_interval", None, "s; default 10, 0: the system's"),
-        Keyword("keepalives_count", None, "default 6, 0: the system's"),
+        Keyword("keepalives_idle", None, "s; default 15, 0: the system's"),
+        Keyword("keepalives_interval", None, "s; default 5, 0: the system's"),
+        Keyword("keepalives_count", None, "default 3, 0: the system's"),
         Keyword("tcp_user_timeout", None, "ms; default 30000, 0: the system's"),
         Keyword(
             "sslmode",

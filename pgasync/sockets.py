@@ -13,13 +13,13 @@ from .errors import ConnectError, InterfaceError
 
 BACKLOG_AGAIN = 0.01  # s
 
-# Keyword, the option's names (Linux, macOS), and our value when none is given. An idle
-# peer is asked after 60 s; what was sent is to be acknowledged within 30 s. On Linux
-# this user timeout ends the asking too, at the first question without an answer.
+# Keyword, the option's names (Linux, macOS), and our value when none is given. What was
+# sent is to be acknowledged within 30 s. On Linux this user timeout counts for an idle
+# peer, too, from the last that was heard of it: it is asked three times before that.
 _TIMERS = (
-    ("keepalives_idle", ("TCP_KEEPIDLE", "TCP_KEEPALIVE"), 60),
-    ("keepalives_interval", ("TCP_KEEPINTVL",), 10),
-    ("keepalives_count", ("TCP_KEEPCNT",), 6),
+    ("keepalives_idle", ("TCP_KEEPIDLE", "TCP_KEEPALIVE"), 15),
+    ("keepalives_interval", ("TCP_KEEPINTVL",), 5),
+    ("keepalives_count", ("TCP_KEEPCNT",), 3),
     ("tcp_user_timeout", ("TCP_USER_TIMEOUT",), 30_000),
 )
 _SOL_LOCAL, _LOCAL_PEERCRED = 0, 1  # macOS; the socket module does not name them

@@ -48,9 +48,9 @@ async def test_defaults(port: int) -> None:
     with contextlib.closing(await opened(port)) as sock:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert tcp(sock, "TCP_NODELAY") == 1
-        assert tcp(sock, "TCP_KEEPIDLE") == 60
-        assert tcp(sock, "TCP_KEEPINTVL") == 10
-        assert tcp(sock, "TCP_KEEPCNT") == 6
+        assert tcp(sock, "TCP_KEEPIDLE") == 15
+        assert tcp(sock, "TCP_KEEPINTVL") == 5
+        assert tcp(sock, "TCP_KEEPCNT") == 3
         assert tcp(sock, "TCP_USER_TIMEOUT") == 30_000
 
 

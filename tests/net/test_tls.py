@@ -637,7 +637,10 @@ def test_memory_after_many_connects(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 1_000_000, f"{done.stdout} bytes for 400 connects"
+    sanitized = "asan" in os.environ.get("LD_PRELOAD", "")
+    assert sanitized or int(done.stdout) < 1_000_000, (
+        f"{done.stdout} bytes for 400 connects"
+    )
 
 
 def test_import_order() -> None:
