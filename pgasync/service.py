@@ -11,7 +11,7 @@ from .keywords import LIBPQ
 
 # What packages are built with; PGSYSCONFDIR says otherwise.
 SYSTEM_FOLDERS = ("/etc/postgresql-common", "/etc")
-LINE_MAX = 1023  # characters
+LINE_MAX = 1022  # bytes with the newline, as in libpq
 
 
 def read_service(name: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -25,7 +25,7 @@ def read_service(name: str, environ: Mapping[str, str]) -> dict[str, str]:
             return found
     system = environ.get("PGSYSCONFDIR")
     for folder in SYSTEM_FOLDERS if system is None else (system,):
-        path = os.path.join(folder, "pg_service.conf")
+        path = f"{folder}/pg_service.conf"
         if os.path.exists(path):
             found = _read(path, name)
             if found is not None:
@@ -41,7 +41,9 @@ def _home_file(environ: Mapping[str, str]) -> str:
 def _read(path: str, name: str) -> dict[str, str] | None:
     """The parameters of section `name`, None when there is no such section."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(
+            path, encoding="utf-8", errors="surrogateescape", newline="\n"
+        ) as file:
             lines = file.read().split("\n")
     except OSError as error:
         raise InterfaceError(
@@ -49,7 +51,8 @@ def _read(path: str, name: str) -> dict[str, str] | None:
         ) from error
     found: dict[str, str] | None = None
     for number, raw in enumerate(lines, 1):
-        if len(raw) > LINE_MAX:
+        length = len(raw.encode("utf-8", "surrogateescape")) + (number < len(lines))
+        if length > LINE_MAX:
             raise InterfaceError(f"line {number} of service file {path!r} is too long")
         line = raw.strip(" \t\n\r\v\f")
         if not line or line.startswith("#"):

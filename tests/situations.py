@@ -130,6 +130,11 @@ FIELDS = ("*",) * 12 + ("**", "h1", "h2", "localhost", "127.0.0.1", "/tmp", "1",
 FIELDS += ("5432", "d", "e", "u", "v", "", "d\\:b", "a\\:b", "a\\\\b", "\\*", "u\\")
 FIELDS += ("ü x", "x:y")
 ODD_LINES = ("", " ", "#", "# *:*:*:*:no", "*:*:*", "[one]", " [two]", "[]", "x", "=")
+# Around the longest line that libpq takes.
+LONG_LINES = tuple(f"options={'x' * n}" for n in (1012, 1013, 1014, 1015, 2000))
+LONG_LINES += tuple(f"# {'é' * n}" for n in (509, 510, 511))
+ODD_SERVICE_LINES = ("colour=1", "service=one", "a b", "[one", "[one]]", "\tuser=u\t")
+ODD_SERVICE_LINES += ("\v\f", "user=a b", "user='q'", "user=a=b", "=x", *LONG_LINES)
 
 
 def _passfile(source: random.Random) -> str:
@@ -149,14 +154,15 @@ def _service_file(source: random.Random, pool: Mapping[str, Sequence[str]]) -> s
         if kind < 0.4:
             lines.append(source.choice(("[one]", "[two]", " [three] x", "[on]")))
         elif kind < 0.47:
-            lines.append(source.choice((*ODD_LINES, "colour=1", "service=one", "a b")))
+            lines.append(source.choice((*ODD_LINES, *ODD_SERVICE_LINES)))
         else:
             key = source.choice((*USUAL, *pool))
             space = source.choice(("", "", "", "", "", " "))
             lines.append(
                 f"{space}{key}{space}={space}{source.choice(pool[key])}{space}"
             )
-    return "\n".join(lines) + source.choice(("\n", ""))
+    end = source.choice(("\n", "\n", "\r\n"))
+    return end.join(lines) + source.choice((end, ""))
 
 
 def _quoted(value: str) -> str:
