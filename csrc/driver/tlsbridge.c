@@ -32,13 +32,22 @@ bridge_fail(struct net_stream *stream)
     return NET_ERROR;
 }
 
-/* object.<method>(bytes), which gives an object of `type`. NULL with an exception. */
+/* object.<method>(bytes), which gives an object of `type`. NULL with an exception. It may
+ * run anything, the collector for one, and have the stream cleared: that is an exception
+ * too, and the bridge is gone then. */
 static PyObject *
-bridge_call(const struct bridge *bridge, const char *method, const uint8_t *bytes, size_t len,
+bridge_call(struct net_stream *stream, const char *method, const uint8_t *bytes, size_t len,
             PyTypeObject *type)
 {
+    const struct bridge *bridge = stream->state;
+    PyObject *object = Py_NewRef(bridge->object);
     PyObject *result =
-        PyObject_CallMethod(bridge->object, method, "y#", (const char *)bytes, (Py_ssize_t)len);
+        PyObject_CallMethod(object, method, "y#", (const char *)bytes, (Py_ssize_t)len);
+    Py_DECREF(object);
+    if (stream->state != bridge) {
+        Py_XDECREF(result);
+        return errors_set(PyExc_ConnectionError, "the connection was closed");
+    }
     if (result != NULL && !Py_IS_TYPE(result, type)) {
         Py_DECREF(result);
         return errors_set(PyExc_TypeError, "%s() must return %s", method, type->tp_name);
@@ -49,9 +58,10 @@ bridge_call(const struct bridge *bridge, const char *method, const uint8_t *byte
 /* Hands the object what has come; `plain` and `ended` are what it says. -1 with an
  * exception. */
 static int
-bridge_take(struct bridge *bridge, const uint8_t *bytes, size_t len)
+bridge_take(struct net_stream *stream, const uint8_t *bytes, size_t len)
 {
-    PyObject *result = bridge_call(bridge, "receive", bytes, len, &PyTuple_Type);
+    struct bridge *bridge = stream->state;
+    PyObject *result = bridge_call(stream, "receive", bytes, len, &PyTuple_Type);
     PyObject *plain = NULL;
     int ended = 0;
     if (result == NULL
@@ -95,7 +105,7 @@ bridge_fill(struct net_stream *stream)
             return status;
         }
     }
-    if (bridge_take(bridge, chunk, got) < 0) {
+    if (bridge_take(stream, chunk, got) < 0) {
         return bridge_fail(stream);
     }
     return over || (bridge->ended && bridge->plain == NULL) ? NET_EOF : NET_OK;
@@ -126,7 +136,7 @@ bridge_write(struct net_stream *stream, const uint8_t *bytes, size_t len, size_t
     struct bridge *bridge = stream->state;
     if (bridge->cipher == NULL) {
         size_t chunk = len < BRIDGE_CHUNK ? len : BRIDGE_CHUNK;
-        PyObject *cipher = bridge_call(bridge, "send", bytes, chunk, &PyBytes_Type);
+        PyObject *cipher = bridge_call(stream, "send", bytes, chunk, &PyBytes_Type);
         if (cipher == NULL) {
             return bridge_fail(stream);
         }

@@ -652,3 +652,23 @@ def test_import_order() -> None:
         )
         assert done.returncode == 0, done.stderr
     assert libpq.available(17)
+
+
+@pytest.mark.parametrize("method", ["receive", "send"])
+async def test_terminated_inside_of_the_context(
+    address: dict[str, Any], certificates: Certificates, method: str
+) -> None:
+    """The TLS of a context is Python code, in which anything can happen."""
+    context = ssl.create_default_context(cafile=str(certificates.root.file))
+    connection = await pgasync.connect(**address, ssl=context)
+    bridge: Any = connection._link.transport
+    honest = getattr(bridge, method)
+
+    def treacherous(data: bytes) -> Any:
+        connection.terminate()
+        return honest(data)
+
+    setattr(bridge, method, treacherous)
+    with pytest.raises(errors.Error):
+        await connection.fetchval("select 1")
+    assert connection.closed
