@@ -360,7 +360,8 @@ conn_outcome(struct connection *conn, const struct operation *op)
     }
     /* The FATAL came in place of the answer: the server did not finish it. A
      * COMMIT may have become durable before that. */
-    if (conn->fatal_fields != NULL && op->kind != OP_COMMIT && op->tag_len == 0) {
+    if (conn->fatal_fields != NULL && op->kind != OP_COMMIT && op->tag_len == 0
+        && !sql_is_commit(op->sql)) {
         return OUTCOME_FAILED;
     }
     return OUTCOME_IN_DOUBT;
@@ -383,8 +384,8 @@ conn_loss(struct connection *conn, const struct operation *op)
     case WIRE_ERR_VERSION:
         break;
     }
-    return errors_lost(conn->st, conn->lost_message, conn->fatal_fields, conn->lost_errno, outcome,
-                       query);
+    PyObject *words = conn->fatal_fields != NULL ? conn->fatal_fields : conn->farewell;
+    return errors_lost(conn->st, conn->lost_message, words, conn->lost_errno, outcome, query);
 }
 
 /* Every waiting operation ends with `error`, or with a loss of its own. */

@@ -39,6 +39,7 @@ struct connection {
     struct codec_options options;
     PyObject *lost_error;   /* why the connection is closed, or NULL */
     PyObject *fatal_fields; /* of the server's last words, or NULL */
+    PyObject *farewell;     /* fields of a warning that the session ends, or NULL */
     enum wire_status lost_status;
     int lost_errno;
     char lost_message[WIRE_ERROR_TEXT_MAX];
@@ -227,6 +228,9 @@ void conn_lookup_done(struct connection *conn, struct operation *op);
 bool conn_abandon_waiter(struct connection *conn, struct operation *op);
 
 /* pump.c */
+
+/* True when the text (str, or NULL) is COMMIT or END, whatever comments stand in front. */
+bool sql_is_commit(PyObject *sql);
 
 /* Decodes a row into the operation's result; see rows.h. */
 enum rows_status

@@ -125,6 +125,7 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->tls_bridge);
     Py_VISIT(conn->lost_error);
     Py_VISIT(conn->fatal_fields);
+    Py_VISIT(conn->farewell);
     Py_VISIT(conn->cache.by_sql);
     Py_VISIT(conn->waiter);
     int status = codec_options_traverse(&conn->options, visit, arg);
@@ -169,6 +170,7 @@ conn_release(struct connection *conn)
     book_clear(&conn->book);
     Py_CLEAR(conn->lost_error);
     Py_CLEAR(conn->fatal_fields);
+    Py_CLEAR(conn->farewell);
     stmtcache_clear(&conn->cache);
     conn_trace_end(conn);
 }

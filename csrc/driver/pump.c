@@ -242,8 +242,7 @@ conn_on_copy(struct connection *conn, struct operation *op, bool in)
 
 /* Requests that end */
 
-/* True when the text is COMMIT or END, whatever comments stand in front. */
-static bool
+bool
 sql_is_commit(PyObject *sql)
 {
     const char *p = sql == NULL ? NULL : PyUnicode_AsUTF8(sql);
@@ -417,6 +416,7 @@ conn_on_ready(struct connection *conn, struct operation *op)
     if (conn->closed) {
         return; /* by code that the encoding ran; conn_fail has ended all operations */
     }
+    Py_CLEAR(conn->farewell); /* it was none */
     if (op->kind == OP_STARTUP) {
         conn->started = true;
         wire_buffer_clear(&conn->out, true); /* a password may have gone through it */
@@ -517,6 +517,10 @@ conn_on_notice(struct connection *conn, wire_slice body)
     if (fields == NULL) {
         PyErr_Clear();
         return;
+    }
+    if (field_is(fields, "C", "57P01") || field_is(fields, "C", "57P02")) {
+        /* An immediate shutdown, or the crash of another backend: no FATAL follows. */
+        Py_XSETREF(conn->farewell, Py_NewRef(fields));
     }
     conn_tell(conn, conn->st->name_notice, PyTuple_Pack(1, fields));
     Py_DECREF(fields);

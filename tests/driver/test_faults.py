@@ -394,6 +394,26 @@ async def test_last_words_before_a_reset() -> None:
         await conn.close()
 
 
+@pytest.mark.parametrize("sql", ["commit", "/* it */ COMMIT", "end"])
+async def test_last_words_for_a_commit(sql: str) -> None:
+    """A COMMIT that is a statement like others may have been done, too."""
+
+    def say_and_leave(peer: Peer) -> None:
+        peer.send(error("57P01", "terminating", "FATAL"))
+        peer.close()
+
+    def script(peer: Peer) -> None:
+        peer.startup()
+        serve(peer, {sql: Answer(columns=(), execute=say_and_leave)})
+
+    with MockServer(script) as server:
+        conn = await pgasync.connect(server.dsn, autocommit=True)
+        caught = await failing(asyncio.ensure_future(conn.execute(sql)))
+        assert caught.sqlstate == "57P01"
+        assert caught.outcome == "in_doubt"
+        await conn.close()
+
+
 async def test_reset_behind_a_result() -> None:
     """An answer and an RST reach the socket together. Some loops report a broken
     socket only once; whoever comes next must not wait for ever."""
