@@ -6,6 +6,7 @@ sense of them. No message shows a value.
 """
 
 import difflib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,8 @@ def _canonical(given: Mapping[str, Any]) -> dict[str, Any]:
             raise _unknown(keyword, value)
         if value is None and keyword not in _NONE_COUNTS:
             continue
+        if isinstance(value, os.PathLike):
+            value = os.fsdecode(value)
         if name in found and found[name] != value:
             raise InterfaceError(f"{keyword} and {name} are the same and differ")
         found[name] = value

@@ -3,6 +3,7 @@
 import os
 import pwd
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -192,6 +193,13 @@ def test_unix_sockets() -> None:
     assert host.socket_path == str(host) == "/run/pg/.s.PGSQL.6000"
     (abstract,) = config(host="@pg").hosts
     assert abstract.socket_path == "\0pg/.s.PGSQL.5432"
+
+
+def test_paths(tmp_path: Path) -> None:
+    names = "host passfile sslcert sslkey sslrootcert sslcrl sslcrldir".split()
+    given = config(**dict.fromkeys(names, tmp_path))
+    assert given == config(**dict.fromkeys(names, str(tmp_path)))
+    assert given.hosts[0].is_unix and given.sslrootcert == str(tmp_path)
 
 
 def test_default_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
