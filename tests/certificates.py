@@ -108,7 +108,8 @@ class Authority:
             return builder.sign(key, None)
         how = {}
         if pss:
-            scheme = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+            digest = algorithm or hashes.SHA256()
+            scheme = padding.PSS(padding.MGF1(digest), digest.digest_size)
             how["rsa_padding"] = scheme
         return builder.sign(key, algorithm or hashes.SHA256(), **how)
 

