@@ -32,12 +32,14 @@ def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
     `await connect(…)` gives a Connection; `async with connect(…) as connection`
     commits on a clean exit, rolls back on an exception, then closes.
 
-    `dsn`: a `postgresql://` URI or libpq's `key=value` string. Keywords win over
-    it: host, hostaddr, port, user, password, dbname (database), connect_timeout
-    (timeout; s, 60), application_name, options, sslmode (ssl), require_auth,
-    server_settings, autocommit, row_factory (see pgasync.rows), command_timeout (s),
-    cancel_timeout (s), statement_cache_size, max_cached_statement_lifetime (s),
-    prepared_statements.
+    `dsn`: a `postgresql://` URI or libpq's `key=value` string. Keywords win over it,
+    the service file, the PG* environment variables and the password file come after
+    it. All of libpq 18's are known (docs/connecting.md): host, hostaddr, port, user,
+    password (also a callable), dbname (database), connect_timeout (timeout; s, 60),
+    sslmode, target_session_attrs, passfile, service … Our own: ssl (True, False, an
+    sslmode, an ssl.SSLContext), server_settings (dict), autocommit, row_factory (see
+    pgasync.rows), command_timeout (s), cancel_timeout (s), statement_cache_size,
+    max_cached_statement_lifetime (s), prepared_statements, scram_max_iterations.
 
     About values: json_loads, json_dumps (functions; None: documents are text; a loads
     of orjson or msgspec is given bytes, every other one str),
@@ -47,10 +49,11 @@ def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
     naive_datetimes ("error", "utc": naive and aware stand for each other), money_digits
     (2), types (a TypeRegistry).
 
-    Raises InterfaceError for a keyword or value it does not understand,
-    ConnectError when no host could be reached or none gives the session that
-    target_session_attrs asks for, and the class of the SQLSTATE (InvalidPassword,
-    InvalidCatalogName …) when the server refused.
+    Raises InterfaceError for a keyword or value it does not understand and
+    NotSupportedError for one it does not support, both at once; ConnectError when no
+    host could be reached or none gives the session that target_session_attrs asks
+    for, and the class of the SQLSTATE (InvalidPassword, InvalidCatalogName …) when
+    the server refused.
     """
     return Connecting(conninfo.parse(dsn, keywords))
 
