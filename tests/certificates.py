@@ -17,6 +17,19 @@ NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
 LOCAL = ("localhost", "127.0.0.1")  # the names by which the tests call their servers
 
+# What an authority's key is for; Python 3.13 insists on it.
+SIGNS = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 KEYS: dict[str, Callable[[], Any]] = {
     "rsa": lambda: rsa.generate_private_key(65537, 2048),
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -99,6 +112,14 @@ class Authority:
                 x509.BasicConstraints(ca=authority, path_length=None), critical=True
             )
         )
+        identifiers: list[x509.ExtensionType] = [
+            x509.SubjectKeyIdentifier.from_public_key(public_key),
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()),
+        ]
+        for identifier in identifiers:
+            builder = builder.add_extension(identifier, critical=False)
+        if authority:
+            builder = builder.add_extension(SIGNS, critical=True)
         if names:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_alternative(name) for name in names]),
