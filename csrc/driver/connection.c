@@ -9,7 +9,7 @@
 
 /* Calls out */
 
-void
+int
 conn_tell(struct connection *conn, PyObject *name, PyObject *args)
 {
     PyObject *saved = compat_take_exception();
@@ -18,12 +18,14 @@ conn_tell(struct connection *conn, PyObject *name, PyObject *args)
     if (result == NULL) {
         PyErr_WriteUnraisable(conn->link);
     }
+    int status = result == NULL ? -1 : 0;
     Py_XDECREF(result);
     Py_XDECREF(method);
     Py_XDECREF(args);
     if (saved != NULL) {
         compat_raise(saved);
     }
+    return status;
 }
 
 /* What a loop answers to is_closed() or is_running(); true when it cannot answer. */
@@ -252,7 +254,9 @@ conn_check_cancel(struct connection *conn)
     if (!conn->closed && !conn->cancelling && conn->abandoned > 0
         && conn->abandoned == conn->in_flight) {
         conn->cancelling = true;
-        conn_tell(conn, conn->st->name_abandoned, PyTuple_Pack(1, conn));
+        if (conn_tell(conn, conn->st->name_abandoned, PyTuple_Pack(1, conn)) < 0) {
+            conn_fail(conn, WIRE_ERR_MEMORY, "no memory to cancel a statement", 0);
+        }
     }
 }
 

@@ -127,8 +127,9 @@ void conn_finish(struct connection *conn, struct operation *op);
 /* Wakes what is in `ready`. -1 for a KeyboardInterrupt or SystemExit. */
 int conn_wake_ready(struct connection *conn);
 
-/* Calls link.<name>(…); what it raises is reported, not raised. Steals the args tuple. */
-void conn_tell(struct connection *conn, PyObject *name, PyObject *args);
+/* Calls link.<name>(…); what it raises is reported, not raised: -1 then. Steals the args
+ * tuple. */
+int conn_tell(struct connection *conn, PyObject *name, PyObject *args);
 
 /* Methods of the Python type that end it, and those that the loop calls; see _core.pyi. */
 PyObject *Connection_terminate(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);

@@ -306,6 +306,18 @@ op_wake(struct operation *op)
     return status;
 }
 
+static int
+op_call_soon(struct operation *op, PyObject *callback, PyObject *context)
+{
+    PyObject *method = PyObject_GetAttr(op->loop, op->st->name_call_soon);
+    PyObject *args[3] = {callback, (PyObject *)op, context};
+    PyObject *handle =
+        method == NULL ? NULL : PyObject_Vectorcall(method, args, 2, op->st->context_kwnames);
+    Py_XDECREF(handle);
+    Py_XDECREF(method);
+    return handle == NULL ? -1 : 0;
+}
+
 void
 op_wake_soon(struct operation *op)
 {
@@ -317,15 +329,11 @@ op_wake_soon(struct operation *op)
         return;
     }
     PyObject *saved = compat_take_exception();
-    PyObject *method = PyObject_GetAttr(op->loop, op->st->name_call_soon);
-    PyObject *args[3] = {callback, (PyObject *)op, context};
-    PyObject *handle =
-        method == NULL ? NULL : PyObject_Vectorcall(method, args, 2, op->st->context_kwnames);
-    if (handle == NULL) {
-        PyErr_Clear(); /* the loop is closed: its tasks are gone with it */
+    if (op_call_soon(op, callback, context) < 0 && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+        (void)op_call_soon(op, callback, context); /* nobody else would wake the task */
     }
-    Py_XDECREF(handle);
-    Py_XDECREF(method);
+    PyErr_Clear(); /* the loop is closed: its tasks are gone with it */
     Py_DECREF(callback);
     Py_DECREF(context);
     if (saved != NULL) {

@@ -537,10 +537,12 @@ conn_on_backend_key(struct connection *conn, const struct wire_backend_key *key)
 static void
 conn_on_scram(struct connection *conn, const struct wire_event *event)
 {
-    conn_tell(conn, conn->st->name_scram,
-              Py_BuildValue("(Oy#I)", conn, (const char *)event->u.scram.salt.ptr,
-                            (Py_ssize_t)event->u.scram.salt.len,
-                            (unsigned)event->u.scram.iterations));
+    PyObject *args =
+        Py_BuildValue("(Oy#I)", conn, (const char *)event->u.scram.salt.ptr,
+                      (Py_ssize_t)event->u.scram.salt.len, (unsigned)event->u.scram.iterations);
+    if (conn_tell(conn, conn->st->name_scram, args) < 0) {
+        conn_fail(conn, WIRE_ERR_MEMORY, "no memory to authenticate", 0);
+    }
 }
 
 static void
