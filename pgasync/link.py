@@ -279,8 +279,6 @@ class Link:
         except (OSError, ConnectError) as error:
             log.warning("no CancelRequest reached %s: %s", where, error)
         else:
-            if self.trace is not None:
-                self.trace.exchange(request)
             return True
         return False
 
@@ -294,6 +292,8 @@ class Link:
                 if not await tls.ask(config, host, sock):
                     raise ConnectError(f"{host}: no TLS for a CancelRequest")
                 transport = await tls.secure(config, host, sock)
+            if self.trace is not None:
+                self.trace.exchange(request)
             await transport.exchange(sock, request)
         finally:
             sock.close()
