@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _core
-from .errors import ProgrammingError
+from .errors import InternalError, ProgrammingError
 from .registry import Registration, Registry, composite_arg
 
 # How a type that an extension brings is known: by its name and its send function.
@@ -215,32 +215,63 @@ def _literal(text: str) -> str:
 
 
 def parse(rows: Sequence[Sequence[str | None]]) -> list[TypeInfo]:
-    """The answer's rows, all text."""
-    return [_parse_row(row) for row in rows]
+    """The answer's rows, all text. InternalError when they make no sense."""
+    try:
+        return [_parse_row(row) for row in rows]
+    except (ValueError, RecursionError) as error:
+        raise InternalError(
+            f"the server's answer about its types cannot be understood: {error}"
+        ) from error
 
 
 def _parse_row(row: Sequence[str | None]) -> TypeInfo:
     oid, schema, name, kind, elem, base, array, send, visible, sub, range_, parts = row
     listed = json.loads(parts) if parts else []
     return TypeInfo(
-        oid=int(oid or 0),
+        oid=_oid(oid),
         schema=schema or "",
         name=name or "",
         kind=kind or "",
-        elem=int(elem or 0),
-        base=int(base or 0),
-        array=int(array or 0),
+        elem=_oid(elem),
+        base=_oid(base),
+        array=_oid(array),
         send=send or "",
         visible=visible == "t",
-        subtype=int(sub or 0),
-        range=int(range_ or 0),
-        members=tuple((att, of) for att, of in listed) if kind == "c" else (),
-        labels=tuple(listed) if kind == "e" else (),
+        subtype=_oid(sub),
+        range=_oid(range_),
+        members=_members(listed) if kind == "c" else (),
+        labels=_labels(listed) if kind == "e" else (),
     )
+
+
+def _oid(value: str | int | None) -> int:
+    oid = int(value or 0)
+    if not 0 <= oid < 2**32:
+        raise ValueError(f"{oid} is no OID")
+    return oid
+
+
+def _members(listed: Any) -> tuple[tuple[str, int], ...]:
+    if not isinstance(listed, list) or not all(
+        isinstance(member, list) and [*map(type, member)] == [str, int]
+        for member in listed
+    ):
+        raise ValueError("the members of a composite are not [name, OID]")
+    return tuple((name, _oid(oid)) for name, oid in listed)
+
+
+def _labels(listed: Any) -> tuple[str, ...]:
+    if not isinstance(listed, list) or not all(isinstance(x, str) for x in listed):
+        raise ValueError("the labels of an enum are not strings")
+    return tuple(listed)
 
 
 BUILTIN = {row[0]: row for row in _core.codec_table()}
 ELEMENTS = _core.codec_elements()  # the element of an array, the subtype of a range …
+
+
+# How deep types are made of types: what is deeper is made of itself.
+NESTING_MAX = 64
 
 
 class Unknown(LookupError):
@@ -257,9 +288,11 @@ class Builder:
         self._types = catalog.types
         self._registry = registry
         self.made: dict[int, _core.Codec] = {}
+        self._depth = 0
 
     def part(self, oid: int) -> "_core.Codec | int":
-        """The codec of a type, made if need be. Raises Unknown."""
+        """The codec of a type, made if need be. Raises Unknown; InternalError for a
+        type that is made of itself."""
         if oid in self.made:
             return self.made[oid]
         if oid in BUILTIN:
@@ -267,7 +300,16 @@ class Builder:
         info = self._types.get(oid)
         if info is None:
             raise Unknown(oid)
-        codec = self._make(info)
+        if self._depth >= NESTING_MAX:
+            raise InternalError(
+                f"by the catalog, type {info.label!r} is made of itself, or of types "
+                f"more than {NESTING_MAX} deep"
+            )
+        self._depth += 1
+        try:
+            codec = self._make(info)
+        finally:
+            self._depth -= 1
         self.made[oid] = codec
         return codec
 

@@ -5,11 +5,11 @@ import datetime
 import logging
 import weakref
 import zoneinfo
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from . import _core, introspect
-from .errors import InterfaceError
+from .errors import InterfaceError, InternalError
 from .introspect import Builder, Catalog, TypeInfo, Unknown
 from .registry import Registry, is_builtin
 
@@ -100,7 +100,7 @@ class TypeLink:
 
     # --------------------------------------------------------------- inside
 
-    def _put(self, oids: Iterable[int]) -> bool:
+    def _put(self, oids: Sequence[int]) -> bool:
         """False when a type is missing in the catalog; then nothing is put."""
         builder = Builder(self.catalog, self.registry)
         try:
@@ -108,6 +108,9 @@ class TypeLink:
                 builder.part(oid)
         except Unknown:
             return False
+        except InternalError:
+            self.catalog.forget(oids)
+            raise
         self._put_made(builder)
         return True
 

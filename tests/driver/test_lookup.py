@@ -182,7 +182,7 @@ async def test_lookup_that_fails(open_in: Callable[..., Any]) -> None:
         with pytest.raises(pgasync.errors.DivisionByZero):
             await conn.fetchval("select array['sad'::mood]")
         introspect.query = lambda *args: "select 'not', 'an answer'"  # type: ignore[assignment]
-        with pytest.raises(ValueError, match="unpack"):
+        with pytest.raises(pgasync.InternalError, match="unpack"):
             await conn.fetchval("select array['sad'::mood]")
     finally:
         introspect.query = original
