@@ -144,6 +144,12 @@ class Link:
         self._schedule(core, self._derive, core, salt, iterations)
 
     def _derive(self, core: _core.Connection, salt: bytes, iterations: int) -> None:
+        try:
+            self._find_key(core, salt, iterations)
+        except Exception as error:  # no memory, no thread, the executor is shut down
+            self._end_startup(core, error)
+
+    def _find_key(self, core: _core.Connection, salt: bytes, iterations: int) -> None:
         client, server = self.config.scram_client_key, self.config.scram_server_key
         if client is not None and server is not None:
             self._answer(core, b"")
@@ -157,11 +163,7 @@ class Link:
         derive = partial(
             hashlib.pbkdf2_hmac, "sha256", password, salt, iterations, dklen=32
         )
-        try:
-            future = self.loop.run_in_executor(None, derive)
-        except RuntimeError as error:  # the executor or the loop is shut down
-            core.terminate(ConnectError(f"SCRAM: {error}"))
-            return
+        future = self.loop.run_in_executor(None, derive)
         future.add_done_callback(partial(self._derived, core, name))
 
     def _derived(
@@ -169,11 +171,16 @@ class Link:
     ) -> None:
         if future.cancelled():
             core.terminate(ConnectError("SCRAM: the key's derivation was cancelled"))
-        elif (error := future.exception()) is not None:
-            core.terminate(ConnectError(f"SCRAM: {error}"))
-        else:
+            return
+        try:
             _keys.put(name, future.result())
             self._answer(core, future.result())
+        except Exception as error:
+            self._end_startup(core, error)
+
+    def _end_startup(self, core: _core.Connection, error: Exception) -> None:
+        reason = str(error) or type(error).__name__
+        core.terminate(ConnectError(f"SCRAM: {reason}"))
 
     def _answer(self, core: _core.Connection, salted: bytes) -> None:
         """Goes on with the salted password, or with the keys that are given and what
@@ -216,11 +223,21 @@ class Link:
     def _start(self, core: _core.Connection, drain: asyncio.Future[None]) -> None:
         if core.closed:
             self._drain = None
-        else:
+            return
+        try:
             self._spawn(self._cancel(core, drain))
+        except Exception as error:  # no memory: nobody would wait for the answers
+            self._drain = None
+            lost = ConnectionLost("the cancellation of a statement could not begin")
+            lost.__cause__ = error
+            self._give_up(core, lost)
 
     def _spawn(self, work: Any) -> None:
-        task = helper_task(self.loop, work)
+        try:
+            task = helper_task(self.loop, work)
+        except BaseException:
+            work.close()
+            raise
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -46,12 +46,13 @@ def run(
 ) -> dict[str, int]:
     """The figures of a run that found nothing."""
     command = [sys.executable, str(HERE / "fault_runner.py"), what, dsn, unix_dsn]
+    command += [str(1 if ALL else every), *options]
+    return judge(command, {**os.environ, "LD_PRELOAD": str(shim)})
+
+
+def judge(command: list[str], environment: dict[str, str]) -> dict[str, int]:
     done = subprocess.run(
-        [*command, str(1 if ALL else every), *options],
-        env={**os.environ, "LD_PRELOAD": str(shim)},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
+        command, env=environment, capture_output=True, text=True, timeout=LIMIT_S
     )
     last = done.stdout[-600:] + done.stderr[-6000:]
     assert done.returncode == 0, f"exit code {done.returncode}: {last}"
@@ -59,6 +60,17 @@ def run(
     problems = report.pop("problems")
     assert not problems, "\n".join(problems)
     return dict(report)
+
+
+def test_every_allocation(hba_server: servers.Server, summary: list[str]) -> None:
+    """Of CPython, also where it runs Python code: no crash, no wrong result."""
+    pytest.importorskip("_testcapi", reason="this Python came without its own tests")
+    dsn = hba_server.tcp_dsn_for(sslmode="disable")
+    every = 1 if ALL else 101
+    command = [sys.executable, str(HERE / "nomemory_runner.py"), dsn, hba_server.dsn]
+    report = judge([*command, "3", str(every)], dict(os.environ))
+    assert report["no_memory"] > 5
+    summary.append(figures("every allocation", report))
 
 
 def figures(what: str, report: dict[str, int]) -> str:
