@@ -257,6 +257,8 @@ def _members(listed: Any) -> tuple[tuple[str, int], ...]:
         for member in listed
     ):
         raise ValueError("the members of a composite are not [name, OID]")
+    if len(listed) > MEMBERS_MAX:
+        raise ValueError(f"a composite has {len(listed)} members")
     return tuple((name, _oid(oid)) for name, oid in listed)
 
 
@@ -269,6 +271,8 @@ def _labels(listed: Any) -> tuple[str, ...]:
 BUILTIN = {row[0]: row for row in _core.codec_table()}
 ELEMENTS = _core.codec_elements()  # the element of an array, the subtype of a range …
 
+
+MEMBERS_MAX = 1600  # of a composite; MaxHeapAttributeNumber
 
 # How deep types are made of types: what is deeper is made of itself.
 NESTING_MAX = 64

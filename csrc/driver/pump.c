@@ -284,6 +284,18 @@ tag_changes_types(const struct operation *op)
     return false;
 }
 
+/* A COMMIT of ours is done when the server says COMMIT and that no transaction is open. */
+static void
+conn_check_commit(struct connection *conn, const struct operation *op)
+{
+    if (op->failed || op->error != NULL || tag_is(op, "ROLLBACK")) {
+        return;
+    }
+    if (!tag_is(op, "COMMIT") || conn->session.transaction_status != 'I') {
+        conn_fail(conn, WIRE_ERR_PROTOCOL, "COMMIT was answered by something else", 0);
+    }
+}
+
 static void
 conn_check_outcome(struct connection *conn, struct operation *op)
 {
@@ -420,6 +432,12 @@ conn_on_ready(struct connection *conn, struct operation *op)
     if (op->kind == OP_STARTUP) {
         conn->started = true;
         wire_buffer_clear(&conn->out, true); /* a password may have gone through it */
+    }
+    if (op->kind == OP_COMMIT) {
+        conn_check_commit(conn, op);
+        if (conn->closed) {
+            return;
+        }
     }
     conn_check_outcome(conn, op);
     if (!op->abandoned && op->error == NULL && op_open_result(op) < 0) {
