@@ -369,3 +369,44 @@ async def test_storm(
         f"cancellations over {CONNECTIONS} connections in {seconds:.1f} s ({counts}); "
         f"{len(storm.written):,} acknowledged writes, {requests['sent']:,} requests"
     )
+
+
+async def test_connects(
+    request: pytest.FixtureRequest,
+    way: dict[str, Any],
+    watcher: Any,
+    summary: list[str],
+) -> None:
+    """Connecting, cancelled at random microseconds: nothing is left of it."""
+    name = f"connects_{random.getrandbits(40):x}"
+    rng = random.Random(7)
+    loop = asyncio.get_running_loop()
+    counts: Counter[str] = Counter()
+    tasks, sockets = asyncio.all_tasks(), open_sockets()
+
+    async def once(longest: float) -> None:
+        connecting = pgasync.connect(**way, application_name=name)
+        task = asyncio.ensure_future(connecting)
+        timer = loop.call_later(rng.random() * longest, task.cancel)
+        await asyncio.wait({task}, timeout=HANG_S)
+        timer.cancel()
+        assert task.done(), "hangs"
+        if task.cancelled():
+            counts["cancelled"] += 1
+        else:
+            counts["connected"] += 1
+            await task.result().close()
+
+    aim = max(80, CANCELLATIONS // 10)
+    while counts["cancelled"] < aim:
+        started = time.monotonic()
+        await asyncio.gather(*(once(1000) for _ in range(CONNECTIONS)))
+        takes = time.monotonic() - started
+        for _ in range(5):
+            await asyncio.gather(*(once(takes) for _ in range(CONNECTIONS)))
+    await nobody_left(watcher, name)
+    await asyncio.sleep(0.05)
+    assert asyncio.all_tasks() <= tasks
+    assert open_sockets() <= sockets
+    each = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    summary.append(f"connects cut short ({request.node.callspec.id}): {each}")

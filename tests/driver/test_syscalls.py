@@ -114,6 +114,7 @@ def count(summary: list[str]) -> Any:
     summary.append(f"system calls gone wrong: {sum(counted):,}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 def test_harmless(
     library: Path, tls_server: Any, kind: str, count: Callable[[int], None]
@@ -122,6 +123,7 @@ def test_harmless(
     count(int(faulty.run(library, HARMLESS, tls_server.tcp_dsn, kind)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 def test_fatal(
     library: Path, tls_server: Any, kind: str, count: Callable[[int], None]
