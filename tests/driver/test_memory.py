@@ -69,6 +69,11 @@ ROWS = (
 )
 
 
+def dumps(value):
+    # Not json.dumps: that of CPython 3.13.0 crashes when there is no memory.
+    return '{"a": [1, "b"]}'
+
+
 async def requests(core, fresh):
     mode, row = pgasync._core.MODE_ROWS, fresh % 2 == 0
     note = f"/* {fresh} */"
@@ -98,7 +103,9 @@ async def main(loop):
         number += 1
         if conn is None or conn.closed:
             loop.counting = True
-            conn = await pgasync.connect(dsn, autocommit=True, statement_cache_size=20)
+            conn = await pgasync.connect(
+                dsn, autocommit=True, statement_cache_size=20, json_dumps=dumps
+            )
             loop.counting = False
         faulty.faulty_memory(number)
         error = None

@@ -129,7 +129,7 @@ async def test_negotiation(case: Negotiation, mode: str) -> None:
         started = time.monotonic()
         with pytest.raises(errors.ConnectError) as caught:
             await connect(server, sslmode=mode, connect_timeout=TIMEOUT_S)
-        assert time.monotonic() - started < TIMEOUT_S + 1
+        assert time.monotonic() - started < TIMEOUT_S + 3
         assert TEXT not in str(caught.value)
         assert caught.value.sqlstate is None
         assert len(server.peers) == 1
@@ -197,7 +197,7 @@ async def test_handshake(name: str, kind: str) -> None:
         started = time.monotonic()
         with pytest.raises(errors.ConnectError) as caught:
             await connect(server, connect_timeout=TIMEOUT_S, **client(kind))
-        assert time.monotonic() - started < TIMEOUT_S + 1
+        assert time.monotonic() - started < TIMEOUT_S + 3
         assert TEXT not in str(caught.value)
         assert len(server.peers) == 1
     assert not server.failures
@@ -321,7 +321,7 @@ async def test_start(context: ssl.SSLContext, name: str, kind: str) -> None:
         started = time.monotonic()
         with pytest.raises(NO_SESSION):
             await connect(server, connect_timeout=TIMEOUT_S, **client(kind))
-        assert time.monotonic() - started < TIMEOUT_S + 1
+        assert time.monotonic() - started < TIMEOUT_S + 3
     assert not server.failures
 
 
