@@ -21,6 +21,7 @@ from .transport import Bridge, Tls, Transport, ready
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 ALPN = "postgresql"
+SYSTEM_STORE = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # in place of OpenSSL's own places
 SYSTEM_STORE_AGE = 3600  # s: then the system's certificates are read again
 
 
@@ -223,10 +224,12 @@ class ContextCache:
 
     @staticmethod
     def key(files: Trust) -> object:
-        paths = (files.root, files.crl, files.crl_dir, files.cert, files.key)
-        looks = tuple(_look(path) for path in paths if path)
-        age = time.monotonic() // SYSTEM_STORE_AGE if files.root_system else 0
-        return files, looks, age
+        paths = [files.root, files.crl, files.crl_dir, files.cert, files.key]
+        age = 0.0
+        if files.root_system:
+            paths += [os.environ.get(name) for name in SYSTEM_STORE]
+            age = time.monotonic() // SYSTEM_STORE_AGE
+        return files, tuple((path, _look(path)) for path in paths if path), age
 
     def get(self, key: object) -> _core.TlsContext | None:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,6 +51,9 @@ def _name(common: str) -> x509.Name:
 
 
 def _alternative(name: str) -> x509.GeneralName:
+    """An address for what looks like one, unless it begins with "DNS:"."""
+    if name.startswith("DNS:"):
+        return x509.DNSName(name.removeprefix("DNS:"))
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -81,6 +85,16 @@ class Authority:
     @property
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def hash(self) -> str:
+        """The name under which OpenSSL looks for its files in a folder: of the name
+        in lower case, as DER without the outer SEQUENCE."""
+        name = self.name.encode()
+        value = b"\x06\x03\x55\x04\x03" + bytes([0x0C, len(name)]) + name
+        pair = bytes([0x30, len(value)]) + value
+        digest = hashlib.sha1(bytes([0x31, len(pair)]) + pair).digest()
+        return f"{int.from_bytes(digest[:4], 'little'):08x}"
 
     def _sign(
         self,
@@ -199,6 +213,9 @@ class Certificates:
             "common name only": root.issue("common-name", names=()),
             "wrong common name": root.issue("wrong-common", "elsewhere", names=()),
             "address only": root.issue("address", "elsewhere", ["127.0.0.1"]),
+            "common name beside an address": root.issue("beside", names=["127.0.0.1"]),
+            "address as a name": root.issue("as-name", "x", ["DNS:127.0.0.1"]),
+            "wildcard address": root.issue("wild-address", "x", ["DNS:*.0.0.1"]),
             "name only": root.issue("name", "127.0.0.1", ["localhost"]),
             "several": root.issue("several", "x", ["a.invalid", *LOCAL, "*.invalid"]),
             "wildcard": root.issue("wildcard", "x", ["*.localhost", "*"]),
@@ -207,8 +224,13 @@ class Certificates:
             "by an intermediate": self.between.issue("by-intermediate"),
             "revoked": root.issue("revoked"),
             "rsa": root.issue("rsa", kind="rsa"),
+            "p384": root.issue("p384", kind="p384"),
+            "ed25519": root.issue("ed25519", kind="ed25519"),
         }
         self.crl = root.revoke("root", self.server["revoked"])
+        self.crl_dir = folder / "revoked"  # as OpenSSL looks lists up in a folder
+        self.crl_dir.mkdir()
+        (self.crl_dir / f"{root.hash}.r0").write_bytes(self.crl.read_bytes())
         self.client = {
             "good": root.issue("client", "postgres", ()),
             "another user": root.issue("client-user", "somebody", ()),

@@ -23,8 +23,9 @@ same_text(const unsigned char *a, const unsigned char *b, size_t len)
     return true;
 }
 
+/* A wildcard stands for a label of a name, not for a number of an address. */
 static bool
-name_fits(const ASN1_STRING *text, const char *host)
+name_fits(const ASN1_STRING *text, const char *host, bool is_address)
 {
     const unsigned char *name = ASN1_STRING_get0_data(text);
     const unsigned char *wanted = (const unsigned char *)host;
@@ -36,7 +37,7 @@ name_fits(const ASN1_STRING *text, const char *host)
     if (len == host_len && same_text(name, wanted, len)) {
         return true;
     }
-    const char *dot = strchr(host, '.');
+    const char *dot = is_address ? NULL : strchr(host, '.');
     if (len < 3 || name[0] != '*' || name[1] != '.' || dot == NULL || dot == host) {
         return false;
     }
@@ -58,25 +59,27 @@ common_name(const X509 *cert)
     return entry == NULL ? NULL : X509_NAME_ENTRY_get_data(entry);
 }
 
+/* The common name counts where no alternative name is there to count: addresses do not
+ * speak against it when a name is looked for. */
 bool
 tls_cert_is_for(const X509 *cert, const char *host)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
     ASN1_OCTET_STRING *address = a2i_IPADDRESS(host);
-    bool named = false, fits = false;
+    bool is_address = address != NULL, named = false, fits = false;
     for (int i = 0; !fits && i < sk_GENERAL_NAME_num(names); i++) {
         const GENERAL_NAME *entry = sk_GENERAL_NAME_value(names, i);
         if (entry->type == GEN_DNS) {
             named = true;
-            fits = address == NULL && name_fits(entry->d.dNSName, host);
+            fits = name_fits(entry->d.dNSName, host, is_address);
         }
-        else if (entry->type == GEN_IPADD) {
+        else if (entry->type == GEN_IPADD && is_address) {
             named = true;
-            fits = address != NULL && address_fits(entry->d.iPAddress, address);
+            fits = address_fits(entry->d.iPAddress, address);
         }
     }
     const ASN1_STRING *common = named ? NULL : common_name(cert);
-    fits = fits || (common != NULL && name_fits(common, host));
+    fits = fits || (common != NULL && name_fits(common, host, is_address));
     GENERAL_NAMES_free(names);
     ASN1_OCTET_STRING_free(address);
     ERR_clear_error();

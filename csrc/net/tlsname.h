@@ -8,8 +8,8 @@
 #include <openssl/x509v3.h>
 
 /* Whether the certificate was made out to `host`, a name or an IP address: by its
- * alternative names, or by its common name where it has none. A wildcard stands for
- * the first label, as a whole. */
+ * alternative names, or by its common name where it has none (for a name: none but
+ * addresses). A wildcard stands for the first label of a name, as a whole. */
 bool tls_cert_is_for(const X509 *cert, const char *host);
 
 /* The first name in the certificate, printable; "" for none. */
