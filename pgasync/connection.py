@@ -291,7 +291,7 @@ class Connection:
             if timeout is None:
                 return await operation
         late = QueryTimeout(f"the statement did not end within {timeout:g} s")
-        timer = self._core.loop.call_later(timeout, operation.expire, late)
+        timer = operation.get_loop().call_later(timeout, operation.expire, late)
         try:
             return await operation
         finally:
@@ -421,7 +421,7 @@ class Connection:
             late = ConnectionLost(
                 f"the connection was closed; a statement ran {timeout:g} s longer"
             )
-            timer = core.loop.call_later(timeout, core.terminate, late)
+            timer = last.get_loop().call_later(timeout, core.terminate, late)
         try:
             await last
         except Error:

@@ -92,10 +92,22 @@ class KeyCache:
 _keys = KeyCache()
 
 
-def _let_go(loop: asyncio.AbstractEventLoop, fd: int) -> None:
-    """In this order: the loop would not notice the next socket of the same number."""
-    loop.remove_reader(fd)
-    os.close(fd)
+class _Left:
+    """A descriptor that a loop still watches. To be called by that loop, or forgotten
+    by it: a loop that is closed forgets what it was asked to call."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __call__(self) -> None:
+        """In this order: the loop would not notice the next socket of that number."""
+        asyncio.get_running_loop().remove_reader(self._fd)
+        self.__del__()
+
+    def __del__(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def _set(future: asyncio.Future[None]) -> None:
@@ -201,10 +213,8 @@ class Link:
 
     def leave(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         """Has a loop of another thread stop watching `fd`, and close it."""
-        try:
-            loop.call_soon_threadsafe(_let_go, loop, fd)
-        except RuntimeError:  # it was closed this moment
-            os.close(fd)
+        with contextlib.suppress(RuntimeError):  # it was closed this moment
+            loop.call_soon_threadsafe(_Left(fd))
 
     # --------------------------------------------------------------- cancel
 
@@ -218,7 +228,7 @@ class Link:
         """The last of them has been answered, or the connection is gone."""
         if self._drain is not None:  # by terminate() from any thread
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.loop.call_soon_threadsafe(_set, self._drain)
+                self._drain.get_loop().call_soon_threadsafe(_set, self._drain)
 
     def _start(self, core: _core.Connection, drain: asyncio.Future[None]) -> None:
         if core.closed:
@@ -316,7 +326,12 @@ class Link:
             sock.close()
 
     def request_cancel(self, core: _core.Connection) -> None:
-        """Connection.cancel(): one request, for whatever runs at the server."""
+        """Connection.cancel(), from any thread: one request, for whatever runs at the
+        server."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._request, core)
+
+    def _request(self, core: _core.Connection) -> None:
         if self._drain is None and core.backend_key and not core.closed:
             deadline = self.loop.time() + self.config.cancel_timeout
             self._spawn(self._cancel_once(core, deadline))
@@ -383,8 +398,8 @@ class Link:
         self.typelink.end()
         if self.trace is not None:
             self.traced(core, None)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            for task in [*self._tasks]:
+        for task in [*self._tasks]:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
                 task.get_loop().call_soon_threadsafe(task.cancel)
         wrapper = self._connection()
         if wrapper is not None and wrapper._termination_listeners:

@@ -1,10 +1,7 @@
-/* The life of a connection: who may use it, giving up, closing in all its ways,
- * waking. */
+/* The life of a connection: giving up, closing in all its ways, waking. */
 #include "connection.h"
 #include "errors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 /* Calls out */
@@ -24,163 +21,6 @@ conn_tell(struct connection *conn, PyObject *name, PyObject *args)
     Py_XDECREF(args);
     if (saved != NULL) {
         compat_raise(saved);
-    }
-    return status;
-}
-
-/* What a loop answers to is_closed() or is_running(); true when it cannot answer. */
-static bool
-loop_says(PyObject *loop, PyObject *question)
-{
-    PyObject *answer = PyObject_CallMethodNoArgs(loop, question);
-    bool yes = answer == NULL || PyObject_IsTrue(answer) != 0;
-    Py_XDECREF(answer);
-    PyErr_Clear();
-    return yes;
-}
-
-static bool
-conn_is_forked(const struct connection *conn)
-{
-    return conn->fork_generation != conn->st->fork_generation;
-}
-
-/* Is the caller allowed? */
-
-static int
-conn_refuse_closed(struct connection *conn)
-{
-    if (conn->lost_error == NULL) {
-        PyErr_SetString(conn->st->interface_error, "the connection is closed");
-        return -1;
-    }
-    PyObject *loss = conn_loss(conn, NULL);
-    if (loss != NULL) {
-        compat_raise(loss);
-    }
-    return -1;
-}
-
-int
-conn_refuse_busy(struct connection *conn, PyObject *running)
-{
-    if (running == Py_None) {
-        PyErr_Format(conn->st->interface_error,
-                     "no event loop is running here: the connection belongs to %R%s", conn->loop,
-                     conn->thread == PyThread_get_thread_ident() ? "" : " in another thread");
-    }
-    else {
-        PyErr_Format(conn->st->interface_error,
-                     "the connection is busy in the event loop %R and cannot be used from %R: "
-                     "wait until it is idle, or open another one",
-                     conn->loop, running);
-    }
-    return -1;
-}
-
-/* Moving to another loop */
-
-static bool
-conn_is_idle(const struct connection *conn)
-{
-    return conn->started && conn->sent.head == NULL && conn->deferred.head == NULL
-           && conn->ready.head == NULL && conn->waiter == NULL && conn->encoding == NULL
-           && !conn->pumping && !conn->cancelling && !conn->moving && !conn->writer_on
-           && wire_buffer_size(&conn->out) == 0;
-}
-
-/* The reader leaves a loop that runs in another thread. That loop must do it itself, and
- * by then the descriptor must be the same one still: it keeps that, and gets rid of it in
- * the right order; the connection goes on with another number. */
-static int
-conn_leave_running(struct connection *conn, PyObject *loop)
-{
-    int fd = conn->stream.fd;
-    int other = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (other < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    conn->stream.fd = other;
-    PyObject *done = PyObject_CallMethod(conn->link, "leave", "Oi", loop, fd);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-static int
-conn_leave(struct connection *conn, PyObject *loop)
-{
-    if (loop_says(loop, conn->st->name_is_closed)) {
-        return 0;
-    }
-    if (loop_says(loop, conn->st->name_is_running)) {
-        return conn_leave_running(conn, loop);
-    }
-    PyObject *fd = PyLong_FromLong(conn->stream.fd);
-    PyObject *done =
-        fd == NULL ? NULL : PyObject_CallMethodOneArg(loop, conn->st->name_remove_reader, fd);
-    Py_XDECREF(fd);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-static int
-conn_move(struct connection *conn, PyObject *running)
-{
-    PyObject *old = conn->loop;
-    conn->loop = Py_NewRef(running); /* from here on nobody gets in by the old one */
-    conn->thread = PyThread_get_thread_ident();
-    conn->moving = true;
-    int status = conn_leave(conn, old);
-    if (status == 0) {
-        status = conn_watch(conn, conn->st->name_add_reader, conn->st->name__on_readable);
-    }
-    conn->moving = false;
-    Py_DECREF(old);
-    if (status < 0) {
-        PyObject *error = errors_take();
-        conn_fail(conn, WIRE_OK, "the connection could not move to another event loop", 0);
-        compat_raise(error);
-        return -1;
-    }
-    conn_tell(conn, conn->st->name_moved, PyTuple_Pack(1, running));
-    return 0;
-}
-
-/* The caller runs in another loop than the connection, or in none. */
-static int
-conn_enter_from(struct connection *conn, PyObject *running)
-{
-    if (conn->closed) {
-        return 0;
-    }
-    if (running != Py_None && conn_is_idle(conn)) {
-        return conn_move(conn, running);
-    }
-    if (running != Py_None && loop_says(conn->loop, conn->st->name_is_closed)) {
-        conn_fail(conn, WIRE_OK, "the event loop was closed while the connection was in use", 0);
-        return 0;
-    }
-    return conn_refuse_busy(conn, running);
-}
-
-int
-conn_enter(struct connection *conn)
-{
-    if (conn_is_forked(conn)) {
-        PyErr_SetString(conn->st->interface_error,
-                        "the connection was opened before a fork and belongs to the parent "
-                        "process: open a new one in the child");
-        return -1;
-    }
-    PyObject *running = PyObject_CallNoArgs(conn->st->running_loop);
-    if (running == NULL) {
-        return -1;
-    }
-    int status = running == conn->loop ? 0 : conn_enter_from(conn, running);
-    Py_DECREF(running);
-    if (status == 0 && conn->closed) {
-        status = conn_refuse_closed(conn);
     }
     return status;
 }
@@ -210,7 +50,11 @@ conn_wake_ready(struct connection *conn)
     int status = 0;
     PyObject *raised = NULL;
     struct operation *op;
-    while ((op = op_queue_pop(&conn->ready)) != NULL) {
+    /* A task that is woken may let another thread in, which has the connection moved to its
+     * loop and readies operations of its own. */
+    struct op_queue ready = conn->ready;
+    conn->ready = (struct op_queue){NULL, NULL};
+    while ((op = op_queue_pop(&ready)) != NULL) {
         if (status < 0) {
             op_wake_soon(op); /* the program is being interrupted: later, if at all */
         }
@@ -338,7 +182,7 @@ conn_detach(struct connection *conn)
         return;
     }
     PyObject *saved = compat_take_exception();
-    if (!conn_is_forked(conn) && !loop_says(conn->loop, conn->st->name_is_closed)) {
+    if (!conn_is_forked(conn) && !conn_asks_loop(conn->loop, conn->st->name_is_closed)) {
         /* Before the close, always: the loop would not notice the next socket
          * that gets the same number. */
         conn_unwatch(conn, conn->st->name_remove_reader);
@@ -467,11 +311,14 @@ conn_say_goodbye(struct connection *conn)
     }
 }
 
-/* In another thread the loop must not be touched: it is asked to do the rest
- * itself. False when it cannot: nobody watches the descriptor then. */
+/* A loop that runs in another thread must not be touched: it is asked to do the rest
+ * itself. False when there is none, or it is just being closed. */
 static bool
 conn_end_elsewhere(struct connection *conn)
 {
+    if (conn_is_here(conn) || !conn_asks_loop(conn->loop, conn->st->name_is_running)) {
+        return false;
+    }
     PyObject *detach = PyObject_GetAttrString((PyObject *)conn, "_detach");
     PyObject *handle =
         detach == NULL
@@ -520,14 +367,10 @@ Connection_terminate(struct connection *conn, PyObject *const *args, Py_ssize_t 
     }
     /* In a forked child our copy of the descriptor is closed, and nothing else. */
     if (!conn_is_forked(conn)) {
-        if (conn->thread != PyThread_get_thread_ident()) {
-            if (conn_end_elsewhere(conn)) {
-                Py_RETURN_NONE;
-            }
+        if (conn_end_elsewhere(conn)) {
+            Py_RETURN_NONE;
         }
-        else {
-            conn_say_goodbye(conn);
-        }
+        conn_say_goodbye(conn);
     }
     conn_end_closed(conn);
     Py_RETURN_NONE;
@@ -569,7 +412,8 @@ PyObject *
 Connection_on_readable(struct connection *conn, PyObject *unused)
 {
     (void)unused;
-    if (conn->closed || conn->pumping || conn_is_elsewhere(conn) || conn_is_forked(conn)) {
+    if (conn->closed || conn->pumping || conn_is_forked(conn)
+        || (conn_is_elsewhere(conn) && !conn_is_here(conn))) {
         Py_RETURN_NONE;
     }
     Py_INCREF(conn);
@@ -588,10 +432,19 @@ Connection_on_readable(struct connection *conn, PyObject *unused)
 }
 
 PyObject *
+Connection_pump_again(struct connection *conn, PyObject *unused)
+{
+    if (!conn_is_here(conn)) {
+        Py_RETURN_NONE; /* it has moved: its loop has been asked, too */
+    }
+    return Connection_on_readable(conn, unused);
+}
+
+PyObject *
 Connection_on_writable(struct connection *conn, PyObject *unused)
 {
     (void)unused;
-    if (!conn->closed && !conn->encoding && !conn_is_elsewhere(conn)) {
+    if (!conn->closed && !conn->encoding && (!conn_is_elsewhere(conn) || conn_is_here(conn))) {
         conn_flush(conn);
     }
     Py_RETURN_NONE;

@@ -1,6 +1,7 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in eight files:
- *   connection.c  who may use it, giving up, closing, waking
+ * operations. Its code lives in nine files:
+ *   connection.c  giving up, closing, waking
+ *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
  *   hints.c       parameters whose type only their value tells
@@ -80,22 +81,6 @@ struct connection {
 
 /* connection.c */
 
-/* Checks that the caller may use the connection: this process, this loop, open. An
- * idle connection of another loop moves to the caller's. -1 with an InterfaceError or
- * ConnectionLost. */
-int conn_enter(struct connection *conn);
-
-/* Sets the InterfaceError of a connection in use by its loop, for a caller in `running`
- * (a loop or None). Returns -1. */
-int conn_refuse_busy(struct connection *conn, PyObject *running);
-
-/* Whether the connection has moved to another thread's loop. */
-static inline bool
-conn_is_elsewhere(const struct connection *conn)
-{
-    return conn->thread != PyThread_get_thread_ident();
-}
-
 /* Closes for good: every operation fails with an exception of its own that says
  * what became of it, and link.lost is told. `why`: WIRE_OK = the peer or the
  * transport is gone (`error_number`: errno or 0), else what the session says. */
@@ -137,7 +122,40 @@ PyObject *Connection_detach(struct connection *conn, PyObject *unused);
 PyObject *Connection_adopt(struct connection *conn, PyObject *unused);
 PyObject *Connection_cancel_finished(struct connection *conn, PyObject *unused);
 PyObject *Connection_on_readable(struct connection *conn, PyObject *unused);
+PyObject *Connection_pump_again(struct connection *conn, PyObject *unused);
 PyObject *Connection_on_writable(struct connection *conn, PyObject *unused);
+
+/* loops.c */
+
+/* Checks that the caller may use the connection: this process, this loop, open. An
+ * idle connection of another loop moves to the caller's. -1 with an InterfaceError or
+ * ConnectionLost. */
+int conn_enter(struct connection *conn);
+
+/* Sets the InterfaceError of a connection that another thread has moved to its loop since
+ * the caller came in by conn_enter(). Returns -1. */
+int conn_refuse_moved(struct connection *conn);
+
+/* Whether the connection's loop is the one that runs in this thread; then it is known to
+ * be there from now on. Asks Python. */
+bool conn_is_here(struct connection *conn);
+
+/* Whether the connection was last used in another thread: its loop is most likely there. */
+static inline bool
+conn_is_elsewhere(const struct connection *conn)
+{
+    return conn->thread != PyThread_get_thread_ident();
+}
+
+/* What a loop answers to is_closed() or is_running(); true when it cannot answer. */
+bool conn_asks_loop(PyObject *loop, PyObject *question);
+
+/* Whether this is a child of the process that opened the connection. */
+static inline bool
+conn_is_forked(const struct connection *conn)
+{
+    return conn->fork_generation != conn->st->fork_generation;
+}
 
 /* connection_type.c */
 

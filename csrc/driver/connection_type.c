@@ -361,6 +361,7 @@ static PyMethodDef Connection_methods[] = {
     {"cancel_finished", (PyCFunction)Connection_cancel_finished, METH_NOARGS, NULL},
     {"_detach", (PyCFunction)Connection_detach, METH_NOARGS, NULL},
     {"_on_readable", (PyCFunction)Connection_on_readable, METH_NOARGS, NULL},
+    {"_pump_again", (PyCFunction)Connection_pump_again, METH_NOARGS, NULL},
     {"_on_writable", (PyCFunction)Connection_on_writable, METH_NOARGS, NULL},
     {"startup", (PyCFunction)Connection_startup, METH_VARARGS, NULL},
     {"scram_key", (PyCFunction)Connection_scram_key, METH_O, NULL},

@@ -14,6 +14,7 @@
     X(__module__)                                                                                  \
     X(_on_readable)                                                                                \
     X(_on_writable)                                                                                \
+    X(_pump_again)                                                                                 \
     X(abandoned)                                                                                   \
     X(add_reader)                                                                                  \
     X(add_writer)                                                                                  \

@@ -669,7 +669,7 @@ void
 conn_pump_soon(struct connection *conn)
 {
     PyObject *saved = compat_take_exception();
-    PyObject *callback = PyObject_GetAttr((PyObject *)conn, conn->st->name__on_readable);
+    PyObject *callback = PyObject_GetAttr((PyObject *)conn, conn->st->name__pump_again);
     PyObject *handle =
         callback == NULL
             ? NULL

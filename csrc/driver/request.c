@@ -625,9 +625,9 @@ conn_enqueue_front(struct connection *conn, struct operation *op)
 int
 conn_submit(struct connection *conn, struct operation *op)
 {
-    if (conn_is_elsewhere(conn)) {
+    if (conn_is_elsewhere(conn) || op->loop != conn->loop) {
         /* Since conn_enter another thread has had its turn. */
-        return conn_refuse_busy(conn, op->loop);
+        return conn_refuse_moved(conn);
     }
     if (conn->deferred.head != NULL || !conn_can_send(conn)) {
         conn_enqueue(conn, &conn->deferred, op);

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import gc
 import os
+import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 import pgasync
 from pgasync import _core
-from pgasync.errors import ConnectionLost, InterfaceError, QueryTimeout
+from pgasync.errors import ConnectionLost, InterfaceError, QueryCanceled, QueryTimeout
 
 Work = Callable[[], Awaitable[Any]]
 LIMIT_S = 30.0
@@ -39,8 +41,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 class Thread:
     """A loop that runs in a thread of its own."""
 
-    def __init__(self, kind: str) -> None:
-        self.loop = new_loop(kind)
+    def __init__(
+        self, kind: str, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        self.loop = new_loop(kind) if loop is None else loop
         self.thread = threading.Thread(target=self._main)
         self.thread.start()
 
@@ -170,7 +174,7 @@ def test_busy_connection_names_both_loops(
         conn.fetchval("select pg_sleep(1)::text || '!'"), thread.loop
     )
     while not conn._core.pending:
-        pass
+        time.sleep(0.001)
     with pytest.raises(InterfaceError, match="busy") as caught:
         here.run_until_complete(conn.fetchval("select 1"))
     assert repr(thread.loop) in str(caught.value) or "running=True" in str(caught.value)
@@ -280,7 +284,6 @@ def test_two_threads_hammer_one_connection(dsn: str, threads: Any) -> None:
     """Every answer is right, or the connection was busy at that moment."""
     one, two = threads(), threads()
     conn = one.run(connected(dsn))
-    stop = threading.Event()
 
     async def hammer(base: int) -> tuple[int, int]:
         good = busy = 0
@@ -299,7 +302,6 @@ def test_two_threads_hammer_one_connection(dsn: str, threads: Any) -> None:
         for base, thread in ((0, one), (1_000_000, two))
     ]
     results = [future.result(LIMIT_S) for future in futures]
-    stop.set()
     assert sum(good for good, _ in results) > 0
     assert one.run(_close_when_idle(conn))
 
@@ -310,12 +312,197 @@ async def _close_when_idle(conn: pgasync.Connection) -> bool:
     return conn.closed
 
 
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self") else 0
+
+
+def test_loop_that_goes_to_another_thread(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Set up here, run for ever in a thread, and taken back."""
+    loop = loops()
+    conn = loop.run_until_complete(connected(dsn))
+    heard: list[str] = []
+    conn.add_notice_listener(lambda _, notice: heard.append(notice.message))
+    for n in range(3):
+        thread = Thread("", loop)
+        assert thread.run(both_flights(conn, n)) == 2 * n + 1
+        thread.run(conn.execute("do $$ begin raise notice 'here'; end $$"))
+        with pytest.raises(QueryTimeout):
+            thread.run(conn.fetchval("select pg_sleep(10)", timeout=0.05))
+        thread.stop()
+        assert loop.run_until_complete(both_flights(conn, n)) == 2 * n + 1
+    assert heard == ["here"] * 3
+    loop.run_until_complete(conn.close())
+
+
+def test_end_noticed_by_a_loop_in_another_thread(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """An idle connection whose loop went to another thread, and whose server goes."""
+    loop = loops()
+    conn = loop.run_until_complete(connected(dsn))
+    ended = threading.Event()
+    conn.add_termination_listener(lambda _: ended.set())
+    thread = Thread("", loop)
+    killed = thread.run(_kill(dsn, conn.info.backend_pid))
+    assert killed
+    assert ended.wait(LIMIT_S)
+    assert conn.closed
+    thread.stop()
+
+
+async def _kill(dsn: str, pid: int) -> bool:
+    async with await connected(dsn) as other:
+        killed = await other.fetchval("select pg_terminate_backend($1::int)", [pid])
+        return bool(killed)
+
+
+def test_two_threads_gather_on_one_connection(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Each task is woken in its own thread and loop, whoever has the connection when
+    an earlier one of the same flight runs."""
+    mine = [loops(), loops()]
+    conn = mine[0].run_until_complete(connected(dsn))
+    wrong: list[object] = []
+    good = [0, 0]
+
+    def main(at: int) -> None:
+        ident = threading.get_ident()
+
+        async def one(number: int) -> None:
+            try:
+                found = await conn.fetchval("select $1::int", [number])
+            except InterfaceError as error:
+                assert "busy" in str(error)
+                return
+            if found != number or threading.get_ident() != ident:
+                wrong.append((number, found))
+            if asyncio.get_running_loop() is not mine[at]:
+                wrong.append(asyncio.get_running_loop())
+            good[at] += 1
+
+        async def many() -> None:
+            number = at * 1_000_000
+            for _ in range(200):
+                await asyncio.gather(*(one(number + n) for n in range(10)))
+                number += 10
+                await asyncio.sleep(0)
+
+        try:
+            mine[at].run_until_complete(asyncio.wait_for(many(), LIMIT_S))
+        except BaseException as error:
+            wrong.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        workers = [threading.Thread(target=main, args=(at,)) for at in (0, 1)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []
+    assert sum(good) > 0
+    conn.terminate()
+
+
+def test_old_loop_ends_before_it_has_let_go(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop], kind: str
+) -> None:
+    """It was asked to close the descriptor that it watches, and was closed instead."""
+    here, old = loops(), new_loop(kind)
+    old.run_until_complete(asyncio.sleep(0))
+    conn = old.run_until_complete(connected(dsn))
+    held, moved = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        moved.wait(LIMIT_S)
+        old.stop()
+
+    old.call_soon(hold)
+    thread = threading.Thread(target=old.run_forever)
+    thread.start()
+    assert held.wait(LIMIT_S)
+    before = doubled_sockets()
+    assert here.run_until_complete(both_flights(conn, 1)) == 3
+    moved.set()
+    thread.join()
+    old.close()
+    assert doubled_sockets() == before
+    here.run_until_complete(conn.close())
+
+
+def doubled_sockets() -> int:
+    """How many sockets have more than one descriptor in this process."""
+    links: list[str] = []
+    for entry in os.listdir("/proc/self/fd") if os.path.exists("/proc/self") else ():
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(f"/proc/self/fd/{entry}"))
+    return sum(links.count(link) > 1 for link in {*links} if link.startswith("socket:"))
+
+
+def test_cancel_from_another_thread(dsn: str, threads: Any) -> None:
+    thread = threads()
+    conn = thread.run(connected(dsn))
+    sleeping = asyncio.run_coroutine_threadsafe(
+        conn.fetchval("select pg_sleep(20)"), thread.loop
+    )
+    while not conn._core.pending:
+        time.sleep(0.001)
+    time.sleep(0.05)  # the server has begun
+    conn.cancel()
+    with pytest.raises(QueryCanceled):
+        sleeping.result(LIMIT_S)
+    thread.run(conn.close())
+    conn.cancel()
+
+
+def test_terminate_in_another_thread_while_the_loop_is_stopped(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    loop = loops()
+    conn = loop.run_until_complete(connected(dsn))
+    ended: list[pgasync.Connection] = []
+    conn.add_termination_listener(ended.append)
+    files = open_files()
+    worker = threading.Thread(target=conn.terminate)
+    worker.start()
+    worker.join()
+    assert conn.closed
+    assert open_files() in (files - 1, 0)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert ended == [conn]
+
+
+def test_listeners_hear_of_an_end_in_another_loop(
+    dsn: str, loops: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    first, second = loops(), loops()
+    conn = first.run_until_complete(connected(dsn))
+    ended: list[pgasync.Connection] = []
+    conn.add_termination_listener(ended.append)
+    task = first.create_task(conn.fetchval("select pg_sleep(10)"))
+    first.run_until_complete(asyncio.sleep(0.05))
+    first.close()
+
+    async def look() -> None:
+        with pytest.raises(ConnectionLost, match="loop was closed"):
+            await conn.fetchval("select 1")
+        await asyncio.sleep(0)
+
+    second.run_until_complete(look())
+    assert ended == [conn]
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
 def test_nothing_is_left(dsn: str, threads: Any) -> None:
     thread = threads()
     here = asyncio.new_event_loop()
-
-    def open_files() -> int:
-        return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self") else 0
 
     def once() -> None:
         conn = thread.run(connected(dsn))
