@@ -105,12 +105,40 @@ class AnyLoopQueue(QueueCommon[Any]):
     def _leave(self, waiter: Waiter) -> bool:
         """Whether the waiter was given something; if not, it waits no more."""
         with self._lock:
-            if not waiter.given:
+            if waiter in self._waiters:
                 self._waiters.remove(waiter)
             return bool(waiter.given)
+
+
+class AnyLoopLock:
+    """A lock for the greenlets of any loop."""
+
+    def __init__(self) -> None:
+        self._token = AnyLoopQueue()
+        self._token.put_nowait(None)
+
+    def __enter__(self) -> None:
+        self._token.get()
+
+    def __exit__(self, *error: object) -> None:
+        self._token.put_nowait(None)
 
 
 class AnyLoopQueuePool(AsyncAdaptedQueuePool):
     """AsyncAdaptedQueuePool, for every event loop of the process."""
 
     _queue_class = AnyLoopQueue
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._first_run = AnyLoopLock()
+
+    def _create_connection(self) -> Any:
+        """SQLAlchemy lets one greenlet at a time run the listeners of a new connection,
+        until that has worked once: by an asyncio.Lock, which belongs to one loop."""
+        for event in (self.dispatch.connect, self.dispatch.first_connect):
+            if event:
+                listeners: Any = event.for_modify(self.dispatch)
+                if not isinstance(listeners._exec_once_mutex, AnyLoopLock):
+                    listeners._exec_once_mutex = self._first_run
+        return super()._create_connection()

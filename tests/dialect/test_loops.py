@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import exc, text
+from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import greenlet_spawn
@@ -58,18 +62,23 @@ async def work(engine: AsyncEngine, base: int, tasks: int = 20) -> int:
     return sum(await asyncio.gather(*(one(base + n) for n in range(tasks))))
 
 
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self") else 0
+
+
 def test_ten_loops_in_turn(engine: AsyncEngine, new_loop: Any) -> None:
     assert isinstance(engine.pool, AnyLoopQueuePool)
-    gc.collect()
-    live = None
+    live: tuple[int, int] | None = None
     for turn in range(10):
         loop = new_loop()
         assert loop.run_until_complete(work(engine, 100 * turn)) == 20
         assert engine.pool.checkedin() == 2  # type: ignore[attr-defined]
         loop.close()
         gc.collect()
-        live = live or _core.live_objects()
-        assert _core.live_objects() <= live + 2
+        now = _core.live_objects(), open_files()
+        live = live or now
+        assert now[0] <= live[0] + 2
+        assert now[1] == live[1]
 
 
 def test_two_threads_at_once(engine: AsyncEngine, new_loop: Any) -> None:
@@ -97,6 +106,52 @@ def test_two_threads_at_once(engine: AsyncEngine, new_loop: Any) -> None:
     assert engine.pool.checkedin() == 2  # type: ignore[attr-defined]
 
 
+def test_first_connections_of_two_threads(url: str, new_loop: Any) -> None:
+    """What listens to a new connection may wait for the server, while the other thread
+    waits for its turn to listen."""
+    for _ in range(3):
+        engine = create_async_engine(url, pool_size=2, max_overflow=0)
+        inside = [0, 0]
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def listen(connection: Any, record: object, inside: list[int] = inside) -> None:
+            inside[0] += 1
+            inside[1] = max(inside)
+            cursor = connection.cursor()
+            cursor.execute("select pg_sleep(0.05)")
+            cursor.close()
+            connection.rollback()
+            inside[0] -= 1
+
+        start = threading.Barrier(2)
+        done: list[int] = []
+
+        def main(
+            base: int,
+            engine: AsyncEngine = engine,
+            start: threading.Barrier = start,
+            done: list[int] = done,
+        ) -> None:
+            loop = new_loop()
+            start.wait()
+            done.append(loop.run_until_complete(work(engine, base, 1)))
+            loop.close()
+
+        threads = [
+            threading.Thread(target=main, args=(n,), daemon=True) for n in (0, 9)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT_S / 6)
+            assert not thread.is_alive()
+        assert done == [1, 1]
+        assert inside == [0, 1]  # one at a time, as SQLAlchemy wants it
+        loop = new_loop()
+        loop.run_until_complete(engine.dispose())
+        loop.close()
+
+
 def test_pool_timeout(url: str, new_loop: Any) -> None:
     engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
 
@@ -111,6 +166,56 @@ def test_pool_timeout(url: str, new_loop: Any) -> None:
     loop = new_loop()
     loop.run_until_complete(main())
     loop.close()
+
+
+LOOP_PER_TEST = """
+import asyncio
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import pgasync
+
+engine = create_async_engine({url!r}, pool_size=2, max_overflow=0)
+connections = []
+
+
+@pytest.mark.parametrize("turn", range(5))
+async def test_module_level(turn):
+    async def one(number):
+        async with engine.connect() as connection:
+            sql = text("select cast(:n as int)")
+            return await connection.scalar(sql, {{"n": number}})
+
+    assert await asyncio.gather(*(one(n) for n in range(20))) == [*range(20)]
+    if not connections:
+        connections.append(await pgasync.connect({dsn!r}, autocommit=True))
+    assert await connections[0].fetchval("select $1::int", [turn]) == turn
+
+
+async def test_end():
+    await connections[0].close()
+    await engine.dispose()
+"""
+
+
+def test_loop_per_test(url: str, dsn: str, tmp_path: Path) -> None:
+    """pytest-asyncio's loop for each test, with an engine and a connection of the
+    module; what is left behind would be an error."""
+    (tmp_path / "test_it.py").write_text(LOOP_PER_TEST.format(url=url, dsn=dsn))
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-m", "pytest", *options, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        cwd=tmp_path,
+    )
+    assert "6 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_null_pool_stays(url: str) -> None:
