@@ -31,6 +31,7 @@ create function sleep() returns trigger language plpgsql as
     'begin perform pg_sleep(60); return null; end';
 create constraint trigger slow after insert on slow deferrable initially deferred
     for each row execute function sleep();
+checkpoint; -- or kill -9 loses it: synchronous_commit is off
 """
 
 
@@ -148,6 +149,19 @@ async def lost(conn: Any, phase: Phase) -> tuple[Any, float]:
         await conn.close()
 
 
+async def under_way(server: Server) -> None:
+    """All phases but the idle one have begun."""
+    sql = (
+        "select count(*) from pg_stat_activity where application_name = 'faults' "
+        "and (state = 'active' or state like 'idle in transaction%')"
+    )
+    deadline = time.monotonic() + SERVICE_S
+    while int(await away(lambda: server.psql(sql))) < len(PHASES) - 1:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.15)
+
+
 # --- what ends the server ----------------------------------------------------
 
 
@@ -209,7 +223,7 @@ async def test_every_phase(victim: Server, name: str) -> None:
         phase: asyncio.ensure_future(lost(conn, PHASES[phase]))
         for phase, conn in zip(PHASES, conns, strict=True)
     }
-    await asyncio.sleep(0.4)
+    await under_way(victim)
     assert not any(task.done() for task in tasks.values())
     await away(lambda: end.fault(victim))
     ended = time.monotonic()
@@ -254,12 +268,15 @@ async def test_network_ends_every_phase(victim: Server, how: str) -> None:
     await away(victim.start)
     with Proxy(str(victim.socket_dir), victim.port) as proxy:
         dsn = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
-        conns = [await pgasync.connect(dsn, autocommit=True) for _ in PHASES]
+        conns = [
+            await pgasync.connect(dsn, autocommit=True, application_name="faults")
+            for _ in PHASES
+        ]
         tasks = {
             phase: asyncio.ensure_future(lost(conn, PHASES[phase]))
             for phase, conn in zip(PHASES, conns, strict=True)
         }
-        await asyncio.sleep(0.4)
+        await under_way(victim)
         proxy.cut(how)
         done, _ = await asyncio.wait({*tasks.values()}, timeout=NOTICED_S)
         assert [phase for phase, task in tasks.items() if task not in done] == []
