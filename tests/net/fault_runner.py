@@ -63,6 +63,10 @@ class Wrong(Exception):
     """A result that is not right."""
 
 
+class Late(Exception):
+    """A timeout that did not come."""
+
+
 def check(got: object, expected: object) -> None:
     if got != expected:
         raise Wrong(f"{str(got)[:200]} in place of {str(expected)[:200]}")
@@ -154,7 +158,7 @@ class Conversation:
     async def cancelled(self) -> None:
         with contextlib.suppress(errors.QueryTimeout):
             await self.conn.fetchval("select pg_sleep(1)", timeout=0.02)
-            raise Wrong("a statement was not cancelled")
+            raise Late("a statement was not cancelled")
 
 
 async def settle(

@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 
-from fault_runner import FEW, Conversation, Wrong, close_room, open_room, settle
+from fault_runner import FEW, Conversation, Late, Wrong, close_room, open_room, settle
 
 import pgasync
 from pgasync import errors
@@ -70,8 +70,8 @@ def child(dsn: str, unix_dsn: str, number: int, at: int) -> str:
         return "failed"
     if isinstance(error, MemoryError):
         return "no_memory"
-    if isinstance(error, TimeoutError):
-        return "given_up"
+    if isinstance(error, (TimeoutError, Late)):
+        return "given_up"  # asyncio has lost a task or a timer
     if isinstance(error, Wrong):
         raise error
     # CPython's own: "error return without exception set", and the like.

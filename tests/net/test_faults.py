@@ -22,6 +22,7 @@ import servers
 
 HERE = Path(__file__).parent
 ALL = os.environ.get("PGASYNC_FAULTS") == "all"
+PARTS = 12  # of the longest test, when it is for all faults
 LIMIT_S = 3000 if ALL else 120
 
 
@@ -62,13 +63,16 @@ def judge(command: list[str], environment: dict[str, str]) -> dict[str, int]:
     return dict(report)
 
 
-def test_every_allocation(hba_server: servers.Server, summary: list[str]) -> None:
+@pytest.mark.parametrize("start", range(PARTS) if ALL else [3])
+def test_every_allocation(
+    start: int, hba_server: servers.Server, summary: list[str]
+) -> None:
     """Of CPython, also where it runs Python code: no crash, no wrong result."""
     pytest.importorskip("_testcapi", reason="this Python came without its own tests")
     dsn = hba_server.tcp_dsn_for(sslmode="disable")
-    every = 1 if ALL else 101
+    every = PARTS if ALL else 101
     command = [sys.executable, str(HERE / "nomemory_runner.py"), dsn, hba_server.dsn]
-    report = judge([*command, "3", str(every)], dict(os.environ))
+    report = judge([*command, str(start), str(every)], dict(os.environ))
     assert report["no_memory"] > 5
     summary.append(figures("every allocation", report))
 
