@@ -113,7 +113,11 @@ class Bridge(Transport):
             while part := self._tls.read(65536):
                 found += part
         except ssl.SSLWantReadError:
-            return bytes(found), False
+            if self.version == "TLSv1.3" or not self._outgoing.pending:
+                return bytes(found), False
+            self._broken = ssl.SSLError("the server asked for another handshake")
+            if not found:
+                raise self._broken from None
         except ssl.SSLZeroReturnError:
             pass
         except ssl.SSLError as error:
