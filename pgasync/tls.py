@@ -21,6 +21,7 @@ from .transport import Bridge, Tls, Transport, ready
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 ALPN = "postgresql"
+SERVER_NAME_MAX = 255  # bytes
 SYSTEM_STORE = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # in place of OpenSSL's own places
 SYSTEM_STORE_AGE = 3600  # s: then the system's certificates are read again
 
@@ -80,6 +81,8 @@ async def secure(config: Config, host: Host, sock: socket.socket) -> Transport:
     except OSError as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TLSError(f"{host}: TLS: {reason}{_hint(reason)}") from error
+    except ValueError as error:  # an ssl.SSLContext's for a name that none can have
+        raise TLSError(f"{host}: TLS: {error}") from error
     if config.sslnegotiation == "direct" and transport.alpn != ALPN:
         raise TLSError(
             f"{host}: the server did not agree to the protocol {ALPN!r} by ALPN, which "
@@ -98,6 +101,11 @@ async def _shake(config: Config, host: Host, sock: socket.socket) -> Transport:
     files = trust(config)
     context = await _context(files, host)
     named = host.host if config.sslsni and not _is_address(host.host) else None
+    if named is not None and len(named.encode()) > SERVER_NAME_MAX:
+        raise TLSError(
+            f"{host}: the name is too long for TLS ({SERVER_NAME_MAX} bytes); with "
+            "sslsni=0 it is not sent"
+        )
     stream = context.wrap(sock.fileno(), named)
     while want := stream.handshake():
         await ready(sock, want)

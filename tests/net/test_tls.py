@@ -226,6 +226,64 @@ async def test_no_plain_cancel_request_when_tls_is_gone(
     assert set(seen) == {SSL_CODE}
 
 
+@pytest.mark.parametrize("mode", ["prefer", "allow"])
+async def test_wrong_password_travels_once(
+    tls_server: TlsServer,
+    certificates: Certificates,
+    address: dict[str, Any],
+    mode: str,
+) -> None:
+    """libpq tries it the other way, too: nobody's password gets better by that. Other
+    refusals may concern one of the ways only."""
+    hba = "local all all trust\nhost postgres all 127.0.0.1/32 scram-sha-256\n"
+    tls_server.show(certificates.server["good"], hba)
+    tls_server.shown = ("good", hba)
+    with Proxy("127.0.0.1", tls_server.port) as proxy:
+        where = address | {"port": proxy.port, "sslmode": mode}
+        with pytest.raises(errors.InvalidPassword) as caught:
+            await pgasync.connect(**where, password="wrong")
+        assert caught.value.sqlstate == "28P01"
+        assert proxy.connections == 1
+        async with await pgasync.connect(
+            **where, password=tls_server.password
+        ) as found:
+            assert found.info.ssl is (mode == "prefer")
+        assert proxy.connections == 2
+        with pytest.raises(errors.InvalidAuthorizationSpecification):
+            await pgasync.connect(**where | {"dbname": "template1"})
+        assert proxy.connections == 4
+        del where["autocommit"]
+        dsn = " ".join(f"{key}={value}" for key, value in where.items())
+        loop = asyncio.get_running_loop()
+        oracle = libpq.LibPQ(17)
+        said = await loop.run_in_executor(None, oracle.connect, f"{dsn} password=wrong")
+        assert "password authentication failed" in said[2]
+        assert proxy.connections == 6
+
+
+async def test_stall_in_the_middle(
+    tls_server: TlsServer, address: dict[str, Any], secure: dict[str, Any]
+) -> None:
+    """Half of a record is there, and nobody sends the rest."""
+    loop = asyncio.get_running_loop()
+    with Proxy("127.0.0.1", tls_server.port, chunk=1000) as proxy:
+        where = address | {"port": proxy.port, "cancel_timeout": 0.3}
+        connection = await pgasync.connect(**where, **secure)
+        task = asyncio.ensure_future(
+            connection.fetch("select repeat('x', 50000000)", timeout=0.3)
+        )
+        await asyncio.sleep(0.05)
+        proxy.stall()
+        started = loop.time()
+        with pytest.raises(errors.OperationalError):
+            await task
+        with pytest.raises(errors.ConnectionLost):
+            await connection.fetchval("select 1")
+        assert loop.time() - started < 5
+        with pytest.raises(errors.ConnectError, match="timed out"):
+            await pgasync.connect(**where, **secure, connect_timeout=0.3)
+
+
 # ----------------------------------------------------- what goes to the server
 
 
@@ -281,6 +339,31 @@ async def test_server_name(
             sslsni=sni,
         )
     assert listener.names == [expected]
+
+
+@pytest.mark.parametrize("host", ["a" * 300, "a" * 70 + ".invalid", ".a", "a..b"])
+async def test_impossible_names(
+    address: dict[str, Any], certificates: Certificates, host: str
+) -> None:
+    """hostaddr says where the server is, and no certificate is for such a name."""
+    root = str(certificates.root.file)
+    where = address | {"host": host}
+    with pytest.raises(errors.TLSError):
+        await pgasync.connect(**where, sslmode="verify-full", sslrootcert=root)
+    with pytest.raises(errors.TLSError):
+        await pgasync.connect(**where, ssl=ssl.create_default_context(cafile=root))
+    dsn = f"host={host} hostaddr=127.0.0.1 port={address['port']} user=postgres"
+    for mode in ("prefer", "require"):
+        loop = asyncio.get_running_loop()
+        oracle = libpq.LibPQ(17)
+        said = await loop.run_in_executor(
+            None, oracle.connect, f"{dsn} dbname=postgres sslmode={mode}"
+        )
+        try:
+            async with await pgasync.connect(**where, sslmode=mode) as connection:
+                assert said[:2] == (True, connection.info.ssl)
+        except errors.TLSError:
+            assert not said[0]
 
 
 @pytest.mark.parametrize(
