@@ -688,6 +688,8 @@ void
 conn_pump(struct connection *conn)
 {
     size_t budget = CONN_TURN_BYTES;
+    /* Nobody asked: what comes may be the last, and not every loop says so again. */
+    bool idle = conn->in_flight == 0;
     while (!conn->closed) {
         size_t room = conn->in.cap - conn->in.end;
         if (room < CONN_READ_ROOM / 2) {
@@ -707,7 +709,7 @@ conn_pump(struct connection *conn)
                 conn_trace_received(conn, got);
             }
             conn_handle_input(conn);
-            if (got < room && conn->in_flight == 0
+            if (got < room && conn->in_flight == 0 && !idle
                 && (conn->closed || !net_pending(&conn->stream))) {
                 return; /* nobody waits for more */
             }

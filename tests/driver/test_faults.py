@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +27,7 @@ from pgmock import (
     data_row,
     error,
     int4,
+    notice,
     ready,
     serve,
 )
@@ -439,6 +441,28 @@ async def test_reset_behind_a_result() -> None:
             lost = await failing(asyncio.ensure_future(conn.fetchval("select 1")))
             assert isinstance(lost, pgasync.OperationalError)
             assert conn.closed
+
+
+async def test_reset_behind_a_notice() -> None:
+    """The same while nothing was asked: the end is noticed without another use."""
+    told = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.startup()
+        assert told.wait(LIMIT_S)
+        peer.send(notice("good-bye"))
+        peer.reset()
+
+    with MockServer(script) as server:
+        conn = await pgasync.connect(server.dsn, autocommit=True)
+        told.set()
+        time.sleep(0.05)  # both arrive meanwhile
+        for _ in range(100):
+            if conn.closed:
+                break
+            await asyncio.sleep(0.01)
+        assert conn.closed
+        await conn.close()
 
 
 async def test_large_result_before_a_reset() -> None:
