@@ -6,21 +6,32 @@
 
 #include "tls.h"
 
-/* "<what> <file>: <OpenSSL's reason>". False, so that checks can return it. */
+/* OpenSSL's reason, or the system's behind it; never NULL. */
+static const char *
+reason_of(unsigned long code)
+{
+#ifdef ERR_SYSTEM_ERROR
+    if (ERR_SYSTEM_ERROR(code)) {
+        return strerror(ERR_GET_REASON(code));
+    }
+#endif
+    const char *why = code == 0 ? NULL : ERR_reason_error_string(code);
+    return why == NULL ? "unknown reason" : why;
+}
+
+/* "<what> <file>: <reason>". False, so that checks can return it. */
 static bool
 refuse_for(unsigned long code, char reason[NET_REASON_MAX], const char *what, const char *file)
 {
-    const char *why = code == 0 ? NULL : ERR_reason_error_string(code);
     ERR_clear_error();
-    snprintf(reason, NET_REASON_MAX, "%.70s \"%.110s\": %.60s", what, file,
-             why == NULL ? "unknown reason" : why);
+    snprintf(reason, NET_REASON_MAX, "%.70s \"%.110s\": %.60s", what, file, reason_of(code));
     return false;
 }
 
 static bool
 refuse(char reason[NET_REASON_MAX], const char *what, const char *file)
 {
-    return refuse_for(ERR_peek_last_error(), reason, what, file);
+    return refuse_for(ERR_peek_error(), reason, what, file);
 }
 
 /* 0 (the library's own limit) for NULL; -1: there is no such version. */
@@ -118,7 +129,7 @@ load_key(SSL_CTX *ctx, const struct net_tls_options *options, char reason[NET_RE
     SSL_CTX_set_default_passwd_cb(ctx, give_password);
     SSL_CTX_set_default_passwd_cb_userdata(ctx, (void *)(uintptr_t)options->key_password);
     bool loaded = SSL_CTX_use_PrivateKey_file(ctx, options->key_file, SSL_FILETYPE_PEM) == 1;
-    unsigned long code = ERR_peek_last_error();
+    unsigned long code = ERR_peek_error();
     loaded = loaded || SSL_CTX_use_PrivateKey_file(ctx, options->key_file, SSL_FILETYPE_ASN1) == 1;
     SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
     ERR_clear_error();

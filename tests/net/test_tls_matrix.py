@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import re
+import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import pytest
 
 import libpq
 import pgasync
-from certificates import Certificates
+from certificates import Certificates, Pair
 from pgasync import errors
 from tlsservers import TRUST, TlsServer
 
@@ -365,6 +366,51 @@ def test_client_certificate(
         tls_server,
         product(modes("disable", "allow", "prefer", "require"), clients),
     )
+
+
+def key_forms(certificates: Certificates) -> Iterator[tuple[str, Pair]]:
+    """Client certificates with each kind of key, in each kind of file."""
+    issue = certificates.root.issue
+    for kind in ("rsa", "p384", "ed25519"):
+        yield kind, issue(f"key-{kind}", "postgres", (), kind=kind)
+    yield (
+        "secret RSA",
+        issue("key-secret", "postgres", (), kind="rsa", password=b"open"),
+    )
+    yield "secret DER", issue("key-der", "postgres", (), der=True, password=b"open")
+    for mode in (0o400, 0o600, 0o640, 0o660, 0o604):
+        pair = issue(f"key-{mode:o}", "postgres", ())
+        pair.key.chmod(mode)
+        yield f"mode {mode:o}", pair
+    pair = issue("key-behind", "postgres", ())
+    pair.key.write_bytes(pair.cert.read_bytes() + pair.key.read_bytes())
+    yield "behind a certificate", pair
+    pair = issue("key-link", "postgres", ())
+    target = pair.key.rename(pair.key.with_suffix(".target"))
+    pair.key.symlink_to(target)
+    yield "link", pair
+    pair = issue("key-fifo", "postgres", ())
+    pair.key.unlink()
+    os.mkfifo(pair.key, 0o600)
+    yield "no file", pair
+    pair = issue("key-crlf", "postgres", ())
+    for path in pair:
+        path.write_bytes(b"words\n" + path.read_bytes().replace(b"\n", b"\r\n"))
+    yield "CR and words", pair
+    pair = issue("cert-der", "postgres", ())
+    pair.cert.write_bytes(ssl.PEM_cert_to_DER_cert(pair.cert.read_text()))
+    yield "DER certificate", pair
+
+
+def test_forms_of_keys(
+    oracle: libpq.LibPQ, tls_server: TlsServer, certificates: Certificates
+) -> None:
+    tls_server.show(certificates.server["good"], CLIENT_CERT)
+    every: list[Settings] = []
+    for name, pair in key_forms(certificates):
+        secret = {"sslpassword": "open"} if name.startswith("secret") else {}
+        every.append({"sslcert": str(pair.cert), "sslkey": str(pair.key)} | secret)
+    compare(oracle, tls_server, product(modes("prefer", "require"), every))
 
 
 def test_no_request_for_a_client_certificate(
