@@ -442,8 +442,9 @@ class Connection:
 
     def cancel(self) -> None:
         """Asks the server to stop what runs now on this connection; its task gets
-        QueryCanceled. Does not wait. A statement that is sent right after may be
-        hit instead; cancelling the task that awaits has no such gap."""
+        QueryCanceled. Does not wait, and works from any thread. A statement that is
+        sent right after may be hit instead; cancelling the task that awaits has no
+        such gap."""
         if self._core.pending:
             self._link.request_cancel(self._core)
 
