@@ -8,6 +8,7 @@ stay the exact tuples, the description and the count what the core made of them.
 import asyncio
 import contextlib
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -247,6 +248,7 @@ class Connection(AdaptedConnection):
         "_core",
         "_deferrable",
         "_isolation",
+        "_process",
         "_readonly",
         "_schema_age",
         "_wait",
@@ -266,6 +268,7 @@ class Connection(AdaptedConnection):
         self._autocommit = connection.autocommit
         self._schema_age = dbapi.schema_age
         self._isolation: str | None = None
+        self._process = os.getpid()
         self._readonly = False
         self._deferrable = False
 
@@ -316,9 +319,11 @@ class Connection(AdaptedConnection):
             await_only(self._core.commit())
 
     def rollback(self) -> None:
-        """Rolls back; nothing is sent when no transaction was begun."""
+        """Rolls back; nothing is sent when no transaction was begun. One whose
+        connection is lost is rolled back by the server: that is no error here."""
         if self._core.in_transaction:
-            await_only(self._core.rollback())
+            with contextlib.suppress(pgasync.ConnectionLost):
+                await_only(self._core.rollback())
 
     def ping(self) -> None:
         """One empty message: no transaction, no statement."""
@@ -336,7 +341,7 @@ class Connection(AdaptedConnection):
     def terminate(self) -> None:
         """Ends the session of a connection that the pool throws away, also from
         where there is no greenlet and no loop."""
-        if not in_greenlet() or self._core.closed:
+        if not in_greenlet() or self.closed:
             self._connection.terminate()
             return
         try:
@@ -355,12 +360,12 @@ class Connection(AdaptedConnection):
 
     @property
     def closed(self) -> bool:
-        """Whether the session is over."""
-        return self._core.closed
+        """Whether the session is over, or its process's parent's."""
+        return self._core.closed or self._process != os.getpid()
 
     def is_closed(self) -> bool:
         """The same, as a method."""
-        return self._core.closed
+        return self.closed
 
     @property
     def autocommit(self) -> bool:

@@ -125,13 +125,26 @@ class AnyLoopLock:
 
 
 class AnyLoopQueuePool(AsyncAdaptedQueuePool):
-    """AsyncAdaptedQueuePool, for every event loop of the process."""
+    """AsyncAdaptedQueuePool, for every event loop of the process, which gives out no
+    connection that is known to be closed: the event loop sees the end of an idle one
+    when it comes, so that this takes no ping. In a forked child all are."""
 
     _queue_class = AnyLoopQueue
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._first_run = AnyLoopLock()
+
+    def _do_get(self) -> Any:
+        record = super()._do_get()
+        connection: Any = record.dbapi_connection
+        if connection is not None and connection.is_closed():
+            try:
+                record.invalidate()
+            except BaseException:  # of a listener
+                self._do_return_conn(record)
+                raise
+        return record
 
     def _create_connection(self) -> Any:
         """SQLAlchemy lets one greenlet at a time run the listeners of a new connection,

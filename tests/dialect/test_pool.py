@@ -1,0 +1,150 @@
+"""What the pool does with connections that have ended, and with those of a parent
+process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+import pgasync
+
+OWN_PID = sa.text("select pg_backend_pid()")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+async def backend(engine: AsyncEngine) -> Any:
+    async with engine.connect() as conn:
+        return await conn.scalar(OWN_PID)
+
+
+async def end_backend(dsn: str, pid: Any) -> None:
+    async with pgasync.connect(dsn) as conn:
+        await conn.execute("select pg_terminate_backend($1, 5000)", [pid])
+
+
+async def raw_of(conn: AsyncConnection) -> pgasync.Connection:
+    raw = (await conn.get_raw_connection()).driver_connection
+    assert isinstance(raw, pgasync.Connection)
+    return raw
+
+
+async def until_closed(raw: pgasync.Connection) -> None:
+    for _ in range(5000):
+        if raw.closed:
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("the end of the session was not noticed")
+
+
+async def test_idle_connections_that_ended(
+    dsn: str, make_engine: Callable[..., AsyncEngine]
+) -> None:
+    """Nobody gets one, and nobody has to ask the server for it."""
+    engine = make_engine(pool_size=1)
+    for _ in range(3):
+        async with engine.connect() as conn:
+            raw = await raw_of(conn)
+            pid = await conn.scalar(OWN_PID)
+        await end_backend(dsn, pid)
+        await until_closed(raw)
+        assert await backend(engine) != pid
+    assert engine.pool.status().endswith("Checked out connections: 0")
+
+
+async def test_a_listener_that_fails(
+    dsn: str, make_engine: Callable[..., AsyncEngine]
+) -> None:
+    """Its error is told, and the place in the pool is not lost."""
+    engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=1)
+    async with engine.connect() as conn:
+        raw = await raw_of(conn)
+    await end_backend(dsn, raw.info.backend_pid)
+    await until_closed(raw)
+    calls = []
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def fail(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise LookupError("the listener's")
+
+    with pytest.raises(LookupError):
+        await backend(engine)
+    assert await backend(engine)
+
+
+async def test_rollback_of_a_lost_connection(dsn: str, engine: AsyncEngine) -> None:
+    """The server has rolled back: what the block raised is what the caller gets, and
+    the connection is not used again."""
+    with pytest.raises(ZeroDivisionError):
+        async with engine.begin() as conn:
+            await end_backend(dsn, await conn.scalar(OWN_PID))
+            raise ZeroDivisionError
+    assert await backend(engine)
+
+    async with engine.connect() as conn:
+        pid = await conn.scalar(OWN_PID)
+        await end_backend(dsn, pid)
+        await conn.rollback()
+    assert await backend(engine) != pid
+
+    async with engine.connect() as conn:
+        await end_backend(dsn, await conn.scalar(OWN_PID))
+        with pytest.raises(exc.DBAPIError):
+            await conn.commit()
+
+
+FORK = """
+import asyncio, os, sys, warnings
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+warnings.simplefilter("ignore")  # forking beside threads is what this is about
+engine = create_async_engine(sys.argv[1], pool_size=1)
+
+
+async def backend():
+    async with engine.connect() as conn:
+        return await conn.scalar(sa.text("select pg_backend_pid()"))
+
+
+async def child(parents):
+    assert await backend() != parents
+    assert await backend() != parents
+    await engine.dispose()
+
+
+parents = asyncio.run(backend())
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        asyncio.run(child(parents))
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert asyncio.run(backend()) == parents
+asyncio.run(engine.dispose())
+print("done")
+"""
+
+
+@needs_fork
+def test_fork(url: str) -> None:
+    """A child makes connections of its own, and the parent keeps its one."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(FORK), url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert done.stderr == ""
