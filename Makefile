@@ -3,7 +3,8 @@
 # make test-asan    the Python suite on a core built with ASan and UBSan
 # make fuzz         the fuzz targets of csrc/wire and csrc/codec, and DSNs against libpq
 # make bench        throughput of pgasync and its peers; bench-count: instructions;
-#                   bench-values: what each makes of the same values
+#                   bench-values: what each makes of the same values; bench-dialects:
+#                   where postgresql+pgasync differs from postgresql+asyncpg, and why
 # make format       clang-format and ruff; make lint: what the suite checks of it
 # make clean        removes everything made here, virtual environments included
 #
@@ -36,7 +37,7 @@ RUN_ASAN = cd tests && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
   PYTHONMALLOC=malloc \
   ../$(ASAN_VENV)/bin/pytest
 
-.PHONY: demo test test-asan fuzz bench bench-count bench-values format lint clean check-tools
+.PHONY: demo test test-asan fuzz bench bench-count bench-values bench-dialects format lint clean check-tools
 
 demo: $(VENV)/.built
 	@$(BIN)/python tests/run_demo.py $(ARGS)
@@ -74,6 +75,9 @@ bench-count: $(VENV)/.bench
 
 bench-values: $(VENV)/.bench
 	@$(BIN)/python benchmarks/values.py $(ARGS)
+
+bench-dialects: $(VENV)/.built
+	@$(BIN)/python benchmarks/dialects.py $(ARGS)
 
 format: $(VENV)/.built
 	@$(BIN)/clang-format -i --style=file:csrc/.clang-format \

@@ -46,7 +46,8 @@ def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
     json_numbers ("float", "exact": Decimal), json_null ("none", "sentinel":
     types.JSON_NULL), out_of_range ("error", "clamp", "sentinel": types.Beyond; dates
     and times that Python cannot hold), timestamptz ("utc", "session": its zone),
-    naive_datetimes ("error", "utc": naive and aware stand for each other), money_digits
+    naive_datetimes ("error", "utc": naive and aware stand for each other, "local":
+    naive ones are local time where a timestamptz is wanted), money_digits
     (2), types (a TypeRegistry).
 
     Raises InterfaceError for a keyword or value it does not understand and

@@ -12,7 +12,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "json_null": ("none", "sentinel"),
     "out_of_range": ("error", "clamp", "sentinel"),
     "timestamptz": ("utc", "session"),
-    "naive_datetimes": ("error", "utc"),
+    "naive_datetimes": ("error", "utc", "local"),
 }
 KEYWORDS = ("json_loads", "json_dumps", "money_digits", *CHOICES)
 
@@ -39,6 +39,8 @@ def codec_options(given: Mapping[str, Any]) -> dict[str, Any]:
         options["beyond"] = chosen["out_of_range"]
     if chosen["naive_datetimes"] == "utc":
         options["naive_utc"] = True
+    if chosen["naive_datetimes"] == "local":
+        options["naive_local"] = True
     return options
 
 

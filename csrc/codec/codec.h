@@ -96,6 +96,7 @@ struct codec_options {
     enum codec_beyond beyond;
     int money_digits;     /* behind the point */
     bool naive_utc;       /* naive and aware datetimes stand for each other, by UTC */
+    bool naive_local;     /* naive datetimes are local time where a moment is wanted */
     bool json_exact;      /* numbers with a fraction or exponent become Decimal */
     bool json_bytes;      /* json_loads takes bytes */
     bool json_null;       /* JSON's null becomes types.JSON_NULL, not None */

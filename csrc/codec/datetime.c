@@ -248,6 +248,26 @@ datetime_delta_usecs(PyObject *delta)
     return seconds * DATETIME_USECS_PER_SECOND + PyDateTime_DELTA_GET_MICROSECONDS(delta);
 }
 
+/* What utcoffset() says of a datetime or time; of a naive datetime that stands for local
+ * time, what it says of the moment. A new reference; NULL with an exception. */
+static PyObject *
+datetime_utcoffset(struct codec_ctx *ctx, PyObject *value, PyObject *zone)
+{
+    if (zone != Py_None) {
+        return PyObject_CallMethodNoArgs(value, ctx->types->str_utcoffset);
+    }
+    if (!ctx->options->naive_local || !PyDateTime_Check(value)) {
+        return Py_NewRef(Py_None);
+    }
+    PyObject *aware = PyObject_CallMethod(value, "astimezone", NULL);
+    if (aware == NULL) {
+        return NULL;
+    }
+    PyObject *offset = PyObject_CallMethodNoArgs(aware, ctx->types->str_utcoffset);
+    Py_DECREF(aware);
+    return offset;
+}
+
 /* The UTC offset of a datetime or time in microseconds; false with an exception, which
  * for what has none gives the remedy. `zone`: its tzinfo. */
 static int
@@ -258,11 +278,10 @@ datetime_offset(const struct codec *self, struct codec_ctx *ctx, PyObject *value
     if (zone == PyDateTime_TimeZone_UTC || (zone == Py_None && ctx->options->naive_utc)) {
         return 1;
     }
-    PyObject *offset = zone == Py_None
-                           ? Py_NewRef(Py_None)
-                           : PyObject_CallMethodNoArgs(value, ctx->types->str_utcoffset);
+    PyObject *offset = datetime_utcoffset(ctx, value, zone);
     if (offset == NULL) {
-        codec_fail_raised(self, ctx, value, "its utcoffset() failed");
+        codec_fail_raised(self, ctx, value,
+                          zone == Py_None ? "its astimezone() failed" : "its utcoffset() failed");
         return 0;
     }
     /* A subclass may answer anything, but only what is less than a day is an offset. */
@@ -285,7 +304,7 @@ datetime_moment_offset(const struct codec *self, struct codec_ctx *ctx, PyObject
     return datetime_offset(self, ctx, value, PyDateTime_DATE_GET_TZINFO(value),
                            "it has no time zone; use .replace(tzinfo=datetime.timezone.utc), "
                            ".astimezone(), a timestamp column, or connect with "
-                           "naive_datetimes='utc'",
+                           "naive_datetimes='utc' or 'local'",
                            usecs);
 }
 
@@ -353,11 +372,30 @@ codec_timestamp_encode(const struct codec *self, struct codec_ctx *ctx, PyObject
     return datetime_put_i64(self, ctx, value, datetime_usecs(value) - offset, out);
 }
 
+/* The moment at which a date begins in local time. */
+static enum codec_outcome
+datetime_put_midnight(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
+                      struct wire_buffer *out)
+{
+    PyObject *midnight =
+        PyDateTime_FromDateAndTime(PyDateTime_GET_YEAR(value), PyDateTime_GET_MONTH(value),
+                                   PyDateTime_GET_DAY(value), 0, 0, 0, 0);
+    if (midnight == NULL) {
+        return CODEC_ERROR;
+    }
+    enum codec_outcome outcome = codec_timestamptz_encode(self, ctx, midnight, out);
+    Py_DECREF(midnight);
+    return outcome;
+}
+
 enum codec_outcome
 codec_timestamptz_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
                          struct wire_buffer *out)
 {
     if (!PyDateTime_Check(value)) {
+        if (PyDate_Check(value) && ctx->options->naive_local) {
+            return datetime_put_midnight(self, ctx, value, out);
+        }
         return beyond_put_other(self, ctx, value, &datetime_timestamptz, out);
     }
     int64_t offset;

@@ -239,6 +239,10 @@ codec_double_of(PyObject *value, double *result)
 static int
 number_as_double(const struct codec *self, struct codec_ctx *ctx, PyObject *value, double *result)
 {
+    if (PyBool_Check(value)) {
+        *result = value == Py_True;
+        return 1;
+    }
     if (codec_double_of(value, result)) {
         return 1;
     }
@@ -364,7 +368,7 @@ number_text(const struct codec *self, struct codec_ctx *ctx, PyObject *value)
         }
         return digits;
     }
-    if (!PyIndex_Check(value) || PyBool_Check(value)) {
+    if (!PyIndex_Check(value)) {
         codec_fail_value(self, ctx, value, "give a Decimal, int or float");
         return NULL;
     }

@@ -87,6 +87,7 @@ options_set_flag(struct codec_options *options, PyObject *name, PyObject *value)
         bool *slot;
     } flags[] = {
         {"naive_utc", &options->naive_utc},
+        {"naive_local", &options->naive_local},
         {"json_exact", &options->json_exact},
         {"json_null", &options->json_null},
     };

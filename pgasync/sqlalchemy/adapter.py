@@ -449,8 +449,12 @@ class DBAPI:
         """pgasync.connect()'s keywords, and those of SQLAlchemy and asyncpg:
         async_creator_fn, prepared_statement_cache_size and
         prepared_statement_name_func (statements are named by a hash of their
-        text, which meets its purpose: no two connections disagree)."""
-        creator = keywords.pop("async_creator_fn", pgasync.connect)
+        text, which meets its purpose: no two connections disagree). Naive
+        datetimes are local time where a timestamptz is wanted, unless told else."""
+        creator = keywords.pop("async_creator_fn", None)
+        if creator is None:
+            creator = pgasync.connect
+            keywords.setdefault("naive_datetimes", "local")
         keywords.pop("prepared_statement_name_func", None)
         with contextlib.suppress(KeyError):
             size = keywords.pop("prepared_statement_cache_size")

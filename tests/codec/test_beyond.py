@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import pickle
 import struct
+import time
 import zoneinfo
 from collections.abc import Callable
 from typing import Any
@@ -254,6 +255,30 @@ class TestNaive:
         paris = dt.time(5, tzinfo=zoneinfo.ZoneInfo("Europe/Paris"))
         with pytest.raises(DataError, match="without a date its zone has no offset"):
             await conn.fetchval("select $1::time", [paris])
+
+    async def test_local(
+        self, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TZ", "<+0530>-05:30")
+        time.tzset()
+        try:
+            conn = await connect(autocommit=True, naive_datetimes="local")
+            moment = "select $1::timestamptz"
+            naive = dt.datetime(2024, 2, 29, 12)
+            sent = dt.datetime(2024, 2, 29, 6, 30, tzinfo=UTC)
+            assert await conn.fetchval(moment, [naive]) == sent
+            assert await conn.fetchval(moment + "[]", [[naive]]) == [sent]
+            midnight = await conn.fetchval(moment, [naive.date()])
+            assert midnight == sent - dt.timedelta(hours=12)
+            assert await conn.fetchval(moment, [sent]) == sent
+            with pytest.raises(DataError, match="its astimezone\\(\\) failed"):
+                await conn.fetchval(moment, [dt.datetime.min])
+            for pg_type, value in (("timestamp", sent), ("timetz", dt.time(5))):
+                with pytest.raises(DataError, match="zone"):
+                    await conn.fetchval(f"select $1::{pg_type}", [value])
+        finally:
+            monkeypatch.undo()
+            time.tzset()
 
     async def test_error_says_how(self, conn: Any) -> None:
         with pytest.raises(

@@ -1,0 +1,33 @@
+"""Why postgresql+pgasync differs on purpose, each reason once."""
+
+CLASSES = (
+    "asyncpg's dialect has classes of its own for SQLSTATEs 23, 42 and XX and calls the"
+    " others DBAPIError; here each has the one of PEP 249, as with psycopg"
+)
+CLIENT = (
+    "the driver refuses the value before it is sent: DataError, without a SQLSTATE, as"
+    " no server has said anything"
+)
+LENIENT = "asyncpg refuses it; here what loses nothing is sent"
+LOSES = "asyncpg drops a part of the value without a word; here that is an error"
+FLOATS = "what people mean by a float is its repr, not its binary expansion"
+UUIDS = "Python's uuid.UUID; asyncpg has a subclass of its own"
+INFINITY = (
+    "a value outside of Python's classes is an error, or with"
+    ' connect_args={"out_of_range": "clamp"} the nearest that they have; asyncpg takes'
+    " infinity for the last day of 9999 and writes that as infinity"
+)
+INTERVALS = (
+    "a timedelta that also knows its months, and hours beyond a day: it goes back as it"
+    " came; it compares and calculates as asyncpg's"
+)
+RANGES = "SQLAlchemy's own Range and MultiRange, also where no type is declared"
+HSTORES = "hstore is known to the driver: dicts, also where no type is declared"
+BITS = "a str of digits, SQLAlchemy's form, also where no type is declared"
+GEOMETRY = "named tuples in place of asyncpg's classes"
+RECORDS = "pgasync's Row, a tuple: also by name and by attribute"
+CHARS = "text, though of a byte"
+ARRAYS = "a list that keeps what a list cannot: its lower bound, or how deep it is"
+NUMBERS = "an int of a class that is written as PostgreSQL does"
+SNAPSHOTS = "a named tuple"
+EXPONENT = "the same number, with the digits as the server writes them"
