@@ -29,7 +29,7 @@ PACKAGE := $(wildcard pgasync/*.py pgasync/*.pyi pgasync/sqlalchemy/*.py)
 
 # greenlet copies pieces of the C stack about, red zones and all: its tests run with
 # memcpy unchecked.
-ASAN_GREENLETS := dialect test_servers.py
+ASAN_GREENLETS := dialect examples test_servers.py
 RUN_ASAN = cd tests && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
   $$($(CC) -print-file-name=libstdc++.so)" \
   ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1$$ASAN_EXTRA" \
