@@ -47,7 +47,7 @@ class Seen:
             return "differs, and no reason is given"
         if self.case.differs and not differs:
             return f"does not differ, though it should: {self.case.why}"
-        if differs and self.case.ours not in self.ours:
+        if (differs or not self.case.only) and self.case.ours not in self.ours:
             return f"pgasync's outcome should hold {self.case.ours!r}"
         return ""
 

@@ -1,7 +1,7 @@
 """The cases of benchmarks/dialects.py, a module for each part of what programs do."""
 
-from . import values
+from . import errors, look, values
 from .case import CASES, Case
 from .side import SETUP, Place, Side
 
-__all__ = ["CASES", "SETUP", "Case", "Place", "Side", "values"]
+__all__ = ["CASES", "SETUP", "Case", "Place", "Side", "errors", "look", "values"]

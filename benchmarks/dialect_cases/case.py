@@ -21,7 +21,7 @@ class Case:
     name: str
     run: Run
     why: str = ""  # the reason of a difference; "": there is to be none
-    ours: str = ""  # what pgasync's outcome holds, then
+    ours: str = ""  # what pgasync's outcome holds
     only: str = ""  # the series of SQLAlchemy on which it differs; "": all
 
     @property

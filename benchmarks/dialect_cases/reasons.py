@@ -31,3 +31,18 @@ ARRAYS = "a list that keeps what a list cannot: its lower bound, or how deep it 
 NUMBERS = "an int of a class that is written as PostgreSQL does"
 SNAPSHOTS = "a named tuple"
 EXPONENT = "the same number, with the digits as the server writes them"
+UNWRAPPED = "asyncpg's exception for these gets out as it is; here SQLAlchemy wraps all"
+DETAIL = (
+    "the text of an error ends with the server's DETAIL and HINT, as psql shows them"
+)
+TIMEOUTS = (
+    "SQLAlchemy wraps it as it does others: OperationalError, whose orig is a"
+    " QueryTimeout and a TimeoutError; asyncpg's TimeoutError comes as it is"
+)
+CLIENT_COUNT = (
+    "wrong use of the driver is a ProgrammingError; asyncpg's is an InterfaceError"
+)
+ROLLED_BACK = (
+    "a COMMIT that the server answers with ROLLBACK is an error: nothing was kept"
+)
+LAST_WORDS = "a lost connection is an OperationalError with the server's last words"

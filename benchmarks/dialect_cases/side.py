@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 SCHEMA = "side_by_side"
+Act = Callable[[AsyncConnection], Awaitable[Any]]
 
 SETUP = f"""
 drop schema if exists {SCHEMA} cascade;
@@ -135,6 +136,14 @@ class Side:
         """A connection of the shared engine: rolled back at the end."""
         async with self.shared.connect() as conn:
             yield await conn.execution_options(**options) if options else conn
+
+    async def attempt(self, act: Act) -> Any:
+        """What comes of it on a connection of the shared engine, or the error."""
+        try:
+            async with self.connect() as conn:
+                return await act(conn)
+        except Exception as error:
+            return error
 
     async def tidy(self) -> None:
         """After a case."""

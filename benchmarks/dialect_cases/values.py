@@ -11,7 +11,7 @@ import enum
 import functools
 import ipaddress
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -253,15 +253,6 @@ SELECTED: list[Any] = [
 ]  # fmt: skip
 
 
-async def attempt(side: Side, act: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:
-    """What comes of it on a connection, or the error."""
-    try:
-        async with side.connect() as conn:
-            return await act(conn)
-    except Exception as error:
-        return error
-
-
 def there_and_back(kind: Any, value: Any) -> Any:
     """As a parameter of the type that comes back, and through a column of the type."""
     number = len(CASES)
@@ -279,7 +270,7 @@ def there_and_back(kind: Any, value: Any) -> Any:
         return look.codes(result.cursor.description)[0][1], result.one()
 
     async def run(side: Side) -> Any:
-        return await attempt(side, bare), await attempt(side, stored)
+        return await side.attempt(bare), await side.attempt(stored)
 
     return run
 

@@ -36,6 +36,15 @@ INET_TYPES = ("inet", "cidr")
 GOODBYES = frozenset(("57P01", "57P02", "57P03", "57P04", "57P05"))
 
 
+def give_cause(error: Any) -> None:
+    """Programs that were written for asyncpg look for constraint_name and the like at
+    `e.orig.__cause__`, where its dialect has the driver's error: ours, once more."""
+    if error.__cause__ is None and getattr(error, "sqlstate", None) is not None:
+        again = type(error)(*error.args)
+        again.__dict__.update(error.__dict__)
+        error.__cause__ = again
+
+
 class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
     """Server-side cursors are portals."""
 
@@ -172,11 +181,16 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
         dbapi_connection.terminate()
 
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
+        """SQLAlchemy asks about every error. One that a function, or another server by
+        way of a foreign table, raises in an open session ends nothing."""
+        give_cause(e)
         if isinstance(e, pgasync.ConnectionLost):
             return True
         if connection is not None and connection.is_closed():
             return True
         sqlstate = getattr(e, "sqlstate", None) or ""
+        if getattr(e, "severity", None) == "ERROR":
+            return False
         return sqlstate in GOODBYES or sqlstate.startswith("08")
 
     # PREPARE TRANSACTION ends the transaction; what follows it runs outside of one.

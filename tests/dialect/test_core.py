@@ -541,6 +541,18 @@ async def test_a_value_that_does_not_fit(items: AsyncEngine) -> None:
         assert await conn.scalar(sa.select(sa.func.count()).select_from(ITEMS)) == 4
 
 
+async def test_the_cause_of_an_error(items: AsyncEngine) -> None:
+    """Where asyncpg's dialect has the driver's error."""
+    async with items.connect() as conn:
+        with pytest.raises(exc.ProgrammingError) as caught:
+            await conn.exec_driver_sql("select nothing")
+        orig: Any = caught.value.orig
+        assert orig.__cause__ is not orig
+        assert type(orig.__cause__) is type(orig)
+        assert vars(orig.__cause__) == vars(orig)
+        assert orig.__cause__.__cause__ is None
+
+
 async def test_errors_pickle(items: AsyncEngine) -> None:
     async with items.connect() as conn:
         with pytest.raises(exc.IntegrityError) as caught:

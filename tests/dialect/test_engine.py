@@ -470,8 +470,9 @@ async def test_disconnect_in_a_statement(engine: AsyncEngine, dsn: str) -> None:
         assert await pid(conn) != first
 
 
-def from_server(sqlstate: str) -> pgasync.Error:
-    return errors.from_fields({"C": sqlstate, "M": "message"}, None, "failed")
+def from_server(sqlstate: str, severity: str = "") -> pgasync.Error:
+    fields = {"C": sqlstate, "M": "message", **({"V": severity} if severity else {})}
+    return errors.from_fields(fields, None, "failed")
 
 
 @pytest.mark.parametrize(
@@ -479,6 +480,8 @@ def from_server(sqlstate: str) -> pgasync.Error:
     [
         (pgasync.ConnectionLost("gone"), True),
         (from_server("57P01"), True),
+        (from_server("08006", "FATAL"), True),
+        (from_server("08006", "ERROR"), False),
         (from_server("57P03"), True),
         (from_server("08006"), True),
         (from_server("23505"), False),
