@@ -134,7 +134,10 @@ static enum codec_outcome
 json_encode(const struct codec *self, struct codec_ctx *ctx, PyObject *value, size_t prefix_len,
             struct wire_buffer *out)
 {
-    if (PyUnicode_Check(value)) {
+    /* Bytes, which json.dumps refuses, are what orjson and others have made. */
+    PyObject *dumps = ctx->options->json_dumps;
+    bool is_text = PyUnicode_Check(value);
+    if (is_text || (PyBytes_Check(value) && (dumps == NULL || dumps == Py_None))) {
         return json_put(self, ctx, value, value, prefix_len, out);
     }
     PyObject *document = value;

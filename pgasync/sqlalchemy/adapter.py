@@ -7,11 +7,12 @@ stay the exact tuples, the description and the count what the core made of them.
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.util import await_only
@@ -21,6 +22,9 @@ import pgasync
 
 from .. import _core
 from .._core import MODE_RESULT, MultipleStatements
+from .url import driver_keywords
+
+_T = TypeVar("_T")
 
 CLOSE_TIMEOUT = 2.0  # s, for a connection that the pool throws away
 FIRST_ROWS = 50  # of a server-side cursor, with its opening
@@ -156,32 +160,27 @@ class Cursor:
 class ServerSideCursor(Cursor):
     """A portal: its rows are fetched as they are asked for.
 
-    A portal lives as long as its transaction; in autocommit the cursor opens one
-    of its own and ends it when it is closed.
+    A portal lives as long as its transaction. In autocommit the first one opens a
+    transaction, the last one to be closed commits it.
     """
 
     server_side = True
 
-    __slots__ = ("_more", "_name", "_own_transaction", "_statement")
+    __slots__ = ("_more", "_name", "_statement")
 
     def __init__(self, adapted: "Connection") -> None:
         super().__init__(adapted)
         self._name: str | None = None
         self._statement: Any = None
         self._more = False
-        self._own_transaction = False
 
     def execute(self, operation: str, parameters: Any = None) -> None:
         """Opens the portal, with its first rows."""
-        core = self._core
-        if core.autocommit and not core.in_transaction:
-            core.begin("BEGIN")
-            self._own_transaction = True
-        name = next(_portal_names)
+        self._name = name = next(_portal_names)
+        self._adapted._begin_stream(name)
         result = self._adapted._await(
-            core.open_portal(name, operation, parameters, FIRST_ROWS, False)
+            self._core.open_portal(name, operation, parameters, FIRST_ROWS, False)
         )
-        self._name = name
         self._statement = result.statement
         self._more = result.suspended
         self.description = result.description
@@ -227,17 +226,27 @@ class ServerSideCursor(Cursor):
 
     def close(self) -> None:
         """Closes the portal, where there is a greenlet to do it in."""
-        name, self._name = self._name, None
-        own, self._own_transaction = self._own_transaction, False
         super().close()
-        core = self._core
-        if core.closed or not in_greenlet():
-            return
-        if own:
-            await_only(core.commit() if name is not None else core.rollback())
-        elif name is not None and self._more and core.transaction_status == "T":
-            await_only(core.close_portal(name))
-        self._more = False
+        operation = self._end()
+        if operation is not None and in_greenlet():
+            await_only(operation)
+
+    def __del__(self) -> None:
+        """Of a stream that was left: what ends it is sent, and not waited for."""
+        with contextlib.suppress(Exception):
+            self._end()
+
+    def _end(self) -> _core.Operation | None:
+        """Sends what ends the portal, if anything does but its transaction."""
+        name, self._name = self._name, None
+        more, self._more = self._more, False
+        if name is None or self._core.closed:
+            return None
+        if name in self._adapted._streams:
+            return self._adapted._end_stream(name)
+        if more and self._core.transaction_status == "T":
+            return self._core.close_portal(name)
+        return None
 
 
 class Connection(AdaptedConnection):
@@ -251,6 +260,8 @@ class Connection(AdaptedConnection):
         "_process",
         "_readonly",
         "_schema_age",
+        "_streams",
+        "_used",
         "_wait",
         "dbapi",
     )
@@ -269,8 +280,11 @@ class Connection(AdaptedConnection):
         self._schema_age = dbapi.schema_age
         self._isolation: str | None = None
         self._process = os.getpid()
-        self._readonly = False
-        self._deferrable = False
+        self._readonly: bool | None = None
+        self._deferrable: bool | None = None
+        # Portals in a transaction that is there for them, in autocommit.
+        self._streams: set[str] = set()
+        self._used = False  # SQLAlchemy has begun a transaction here
 
     def set_types(self, options: dict[str, Any], text_types: Sequence[str]) -> None:
         """Before the first statement: the core's options, and types that come as text
@@ -313,9 +327,48 @@ class Connection(AdaptedConnection):
         if core.cached_statements:
             await_only(core.query("DEALLOCATE ALL"))
 
+    def run_async(self, fn: Callable[[Any], Awaitable[_T]]) -> _T:
+        """What `fn` makes of the driver's connection.
+
+        Before the connection has had its first use, as in a `connect` event, each
+        statement of `fn` is a transaction: no rollback takes back how the connection
+        was set up. Later they belong to the transaction that SQLAlchemy is in.
+        """
+        core = self._core
+        if self._used or core.autocommit or core.in_transaction:
+            return await_only(fn(self._connection))
+        core.autocommit = True
+        try:
+            return await_only(fn(self._connection))
+        finally:
+            if not core.closed:
+                if core.in_transaction:
+                    await_only(core.rollback())
+                core.autocommit = False
+
+    def _begin_stream(self, name: str) -> None:
+        core = self._core
+        if core.autocommit and not core.in_transaction:
+            core.begin("BEGIN")
+            self._streams.clear()
+            self._streams.add(name)
+        elif self._streams:
+            self._streams.add(name)
+
+    def _end_stream(self, name: str) -> _core.Operation | None:
+        """The end of the transaction with the last one."""
+        self._streams.discard(name)
+        return None if self._streams else self._end_streams()
+
+    def _end_streams(self) -> _core.Operation:
+        self._streams.clear()
+        core = self._core
+        return core.commit() if core.transaction_status == "T" else core.rollback()
+
     def commit(self) -> None:
         """Commits; nothing is sent when no transaction was begun."""
         if self._core.in_transaction:
+            self._streams.clear()
             await_only(self._core.commit())
 
     def rollback(self) -> None:
@@ -323,7 +376,10 @@ class Connection(AdaptedConnection):
         connection is lost is rolled back by the server: that is no error here."""
         if self._core.in_transaction:
             with contextlib.suppress(pgasync.ConnectionLost):
-                await_only(self._core.rollback())
+                if self._streams:  # each statement beside them was to stand for itself
+                    await_only(self._end_streams())
+                else:
+                    await_only(self._core.rollback())
 
     def ping(self) -> None:
         """One empty message: no transaction, no statement."""
@@ -386,22 +442,24 @@ class Connection(AdaptedConnection):
         self._set_begin()
 
     @property
-    def readonly(self) -> bool:
-        """Whether transactions begin READ ONLY."""
+    def readonly(self) -> bool | None:
+        """Whether transactions begin READ ONLY or READ WRITE; None: as the session's
+        default_transaction_read_only says."""
         return self._readonly
 
     @readonly.setter
-    def readonly(self, value: bool) -> None:
+    def readonly(self, value: bool | None) -> None:
         self._readonly = value
         self._set_begin()
 
     @property
-    def deferrable(self) -> bool:
-        """Whether transactions begin DEFERRABLE."""
+    def deferrable(self) -> bool | None:
+        """Whether transactions begin DEFERRABLE or NOT DEFERRABLE; None: as the
+        session's default_transaction_deferrable says."""
         return self._deferrable
 
     @deferrable.setter
-    def deferrable(self, value: bool) -> None:
+    def deferrable(self, value: bool | None) -> None:
         self._deferrable = value
         self._set_begin()
 
@@ -409,10 +467,10 @@ class Connection(AdaptedConnection):
         words = ["BEGIN"]
         if self._isolation is not None:
             words.append(f"ISOLATION LEVEL {self._isolation}")
-        if self._readonly:
-            words.append("READ ONLY")
-        if self._deferrable:
-            words.append("DEFERRABLE")
+        if self._readonly is not None:
+            words.append("READ ONLY" if self._readonly else "READ WRITE")
+        if self._deferrable is not None:
+            words.append("DEFERRABLE" if self._deferrable else "NOT DEFERRABLE")
         self._core.begin_sql = " ".join(words)
 
 
@@ -446,17 +504,19 @@ class DBAPI:
     Binary = staticmethod(pgasync.Binary)
 
     def connect(self, *args: Any, **keywords: Any) -> Connection:
-        """pgasync.connect()'s keywords, and those of SQLAlchemy and asyncpg:
-        async_creator_fn, prepared_statement_cache_size and
-        prepared_statement_name_func (statements are named by a hash of their
-        text, which meets its purpose: no two connections disagree). Naive
-        datetimes are local time where a timestamptz is wanted, unless told else."""
+        """pgasync.connect()'s keywords, those of url.ELSEWHERE, and async_creator_fn,
+        in which SQLAlchemy passes the engine's async_creator. Raises InterfaceError
+        when that gives no pgasync.Connection."""
         creator = keywords.pop("async_creator_fn", None)
         if creator is None:
-            creator = pgasync.connect
-            keywords.setdefault("naive_datetimes", "local")
-        keywords.pop("prepared_statement_name_func", None)
-        with contextlib.suppress(KeyError):
-            size = keywords.pop("prepared_statement_cache_size")
-            keywords.setdefault("statement_cache_size", size)
-        return Connection(self, await_only(creator(*args, **keywords)))
+            opened = pgasync.connect(*args, **driver_keywords(keywords))
+            return Connection(self, await_only(opened))
+        given = creator(*args, **keywords)
+        if inspect.isawaitable(given):
+            given = await_only(given)
+        if not isinstance(given, pgasync.Connection):
+            raise pgasync.InterfaceError(
+                "async_creator is a function, async or not, that gives a new "
+                f"pgasync.Connection, not a {type(given).__name__}"
+            )
+        return Connection(self, given)

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 from sqlalchemy import pool, util
 from sqlalchemy.dialects.postgresql.base import (
     PGCompiler,
+    PGDeferrableConnectionCharacteristic,
     PGDialect,
     PGExecutionContext,
     PGIdentifierPreparer,
+    PGReadOnlyConnectionCharacteristic,
 )
 from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.engine import URL
@@ -27,6 +29,14 @@ ISOLATION_LEVELS = (
     "READ UNCOMMITTED",
     "REPEATABLE READ",
     "SERIALIZABLE",
+)
+# What may be text in a section of a configuration file, beside what SQLAlchemy knows.
+CONFIG_BOOLEANS = (
+    "hide_parameters",
+    "native_inet_types",
+    "pool_pre_ping",
+    "pool_use_lifo",
+    "skip_autocommit_rollback",
 )
 # What SQLAlchemy has a str for, and that only without native_inet_types.
 TEXT_TYPES = ("bit", "varbit", "money")
@@ -53,6 +63,20 @@ class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
         return adapted.cursor(server_side=True)
 
 
+class ReadOnly(PGReadOnlyConnectionCharacteristic):
+    """postgresql_readonly; without it the server's default holds, not READ WRITE."""
+
+    def reset_characteristic(self, dialect: Any, dbapi_conn: Any) -> None:
+        dialect.set_readonly(dbapi_conn, None)
+
+
+class Deferrable(PGDeferrableConnectionCharacteristic):
+    """postgresql_deferrable; the same."""
+
+    def reset_characteristic(self, dialect: Any, dbapi_conn: Any) -> None:
+        dialect.set_deferrable(dbapi_conn, None)
+
+
 class PGDialect_pgasync(PGDialect):  # noqa: N801
     """`create_async_engine("postgresql+pgasync://user@host/database")`.
 
@@ -76,6 +100,17 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
         **PGDialect.colspecs,
         **COLSPECS,
     }
+
+    connection_characteristics = util.immutabledict(
+        {
+            **PGDialect.connection_characteristics,
+            "postgresql_readonly": ReadOnly(),
+            "postgresql_deferrable": Deferrable(),
+        }
+    )
+    engine_config_types = util.immutabledict(
+        {**PGDialect.engine_config_types, **dict.fromkeys(CONFIG_BOOLEANS, util.asbool)}
+    )
 
     def type_descriptor(self, typeobj: Any) -> Any:
         base: Any = type(typeobj)
@@ -172,6 +207,10 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
 
     def get_deferrable(self, connection: Any) -> bool:
         return bool(connection.deferrable)
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Sends nothing: BEGIN rides in front of the first statement."""
+        dbapi_connection.dbapi_connection._used = True
 
     def do_ping(self, dbapi_connection: Any) -> bool:
         dbapi_connection.ping()

@@ -61,6 +61,16 @@ class PgOid(OID):
 class PgTime(types.Time):
     render_bind_cast = True
 
+    def bind_processor(self, dialect: Any) -> Processor:
+        """A datetime stands for its time, as in other dialects."""
+
+        def process(value: Any) -> Any:
+            if isinstance(value, datetime.datetime):
+                return value.timetz() if self.timezone else value.time()
+            return value
+
+        return process
+
 
 class PgDate(types.Date):
     render_bind_cast = True

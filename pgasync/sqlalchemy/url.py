@@ -1,12 +1,27 @@
-"""An SQLAlchemy URL as the keywords of pgasync.connect()."""
+"""An SQLAlchemy URL and connect_args as the keywords of pgasync.connect()."""
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
+
+from ..errors import InterfaceError
+from ..keywords import KNOWN
+
+# Of asyncpg's and psycopg's dialects, so that they need not go when a URL changes.
+# What has no purpose here is taken and means nothing: statements are named by a hash of
+# their text, so that no two connections disagree, and prepared whatever their length.
+ELSEWHERE = (
+    "direct_tls",
+    "max_cacheable_statement_size",
+    "prepare_threshold",
+    "prepared_statement_cache_size",
+    "prepared_statement_name_func",
+)
 
 HOST_AND_PORT = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::(\d*))?")
 
@@ -43,3 +58,26 @@ def split_hosts(query: str | Sequence[str]) -> tuple[str, str | None]:
         hosts.append((match[1] or match[2]) if match else place)
         ports.append((match[3] or "") if match else "")
     return ",".join(hosts), ",".join(ports) if any(ports) else None
+
+
+def driver_keywords(given: Mapping[str, Any]) -> dict[str, Any]:
+    """connect_args with the names of pgasync.connect(). Naive datetimes are local time
+    where a timestamptz is wanted, unless told else. Raises InterfaceError for a name
+    that is nearly one of ELSEWHERE; the driver knows about all others."""
+    keywords = dict(given)
+    for keyword in keywords.keys() - {*KNOWN, *ELSEWHERE}:
+        near = difflib.get_close_matches(keyword, ELSEWHERE, 1, 0.8)
+        if near:
+            raise InterfaceError(
+                f"unknown connection keyword {keyword!r}; did you mean {near[0]!r}?"
+            )
+    found = {name: keywords.pop(name) for name in ELSEWHERE if name in keywords}
+    size = found.get("prepared_statement_cache_size")
+    if size is not None:
+        keywords.setdefault("statement_cache_size", size)
+    if found.get("direct_tls"):
+        keywords.setdefault("sslnegotiation", "direct")
+    if found.get("prepare_threshold", 0) is None:
+        keywords.setdefault("prepared_statements", "unnamed")
+    keywords.setdefault("naive_datetimes", "local")
+    return keywords

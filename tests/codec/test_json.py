@@ -81,7 +81,7 @@ async def test_a_null_document_is_not_null(conn: Any) -> None:
 REFUSED: list[tuple[str, Any, str]] = [
     ("json", {1, 2}, "json_dumps does not take it"),
     ("jsonb", object(), "json_dumps does not take it"),
-    ("jsonb", b"{}", "json_dumps does not take it"),
+    ("jsonb", bytearray(b"{}"), "json_dumps does not take it"),
     ("json", "{}\0", "NUL"),
     ("jsonb", '"\ud800"', "surrogate"),
 ]
@@ -210,6 +210,20 @@ async def test_without_dumps_only_text(conn: Any) -> None:
     with pytest.raises(DataError, match="give JSON text as a str"):
         await conn.fetchval("select $1::json", [{}])
     assert await conn.fetchval("select $1::json", ["{}"]) == {}
+
+
+async def test_bytes_are_text(conn: Any) -> None:
+    """As orjson.dumps gives it; a dumps of one's own may make something of them."""
+    for pg_type in ("json", "jsonb"):
+        given = [b'{"a": [1]}', [b"1", b'"x"', None]]
+        row = await conn.fetchrow(f"select $1::{pg_type}, $2::{pg_type}[]", given)
+        assert tuple(row) == ({"a": [1]}, [1, "x", None])
+    for dumps, wanted in ((None, [1]), (lambda raw: f'"{raw.hex()}"', "5b315d")):
+        conn._core.configure({"json_dumps": dumps})
+        assert await conn.fetchval("select $1::jsonb", [b"[1]"]) == wanted
+    conn._core.configure({"json_dumps": None})
+    with pytest.raises(DataError):
+        await conn.fetchval("select $1::jsonb", [b"\xff"])
 
 
 async def test_dumps_of_another_type(conn: Any) -> None:

@@ -424,6 +424,14 @@ async def test_a_datetime_stands_for_its_date(engine: AsyncEngine) -> None:
         assert await conn.scalar(date) == AWARE.date()
 
 
+async def test_a_datetime_stands_for_its_time(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        time = sa.select(sa.literal(AWARE, sa.Time))
+        assert await conn.scalar(time) == AWARE.time()
+        time = sa.select(sa.literal(AWARE, pg.TIME(timezone=True)))
+        assert await conn.scalar(time) == AWARE.timetz()
+
+
 async def test_json_null(engine: AsyncEngine) -> None:
     table = sa.Table(
         "docs",
@@ -483,6 +491,15 @@ async def test_json_serializers(make_engine: Callable[..., AsyncEngine]) -> None
             found = await conn.scalar(sa.select(sa.cast([1], kind)))
             assert found == {"loaded": {"dumped": [1]}}
     assert seen == ['{"dumped": [1]}'] * 2
+
+
+async def test_a_json_serializer_of_bytes(make_engine: Callable[..., Any]) -> None:
+    """orjson.dumps, as it is."""
+    engine = make_engine(json_serializer=lambda value: json.dumps(value).encode())
+    async with engine.connect() as conn:
+        for kind in (pg.JSONB, sa.JSON, pg.ARRAY(pg.JSONB, dimensions=1)):
+            echoed = sa.select(sa.cast([{"a": 1}, None], kind))
+            assert await conn.scalar(echoed) == [{"a": 1}, None]
 
 
 # Errors

@@ -11,7 +11,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc, pool
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    create_async_engine,
+)
 
 import dsns
 import pgasync
@@ -20,6 +25,7 @@ from pgasync.sqlalchemy.adapter import Connection, ServerSideCursor
 from pgasync.sqlalchemy.dialect import PGDialect_pgasync
 
 MakeEngine = Callable[..., AsyncEngine]
+SQLALCHEMY_2_0_43 = hasattr(PGDialect_pgasync(), "skip_autocommit_rollback")
 SQLALCHEMY_2_1 = sa.__version__.startswith("2.1")
 
 
@@ -345,6 +351,98 @@ async def test_readonly_and_deferrable(engine: AsyncEngine) -> None:
         assert await show(conn, "transaction_deferrable") == "off"
 
 
+async def test_read_only_by_default(make_engine: MakeEngine) -> None:
+    """As the server has it, unless postgresql_readonly says True or False; after the
+    check-in as before."""
+    defaults = {
+        "default_transaction_read_only": "on",
+        "default_transaction_deferrable": "on",
+    }
+    engine = make_engine(pool_size=1, connect_args={"server_settings": defaults})
+    for _ in range(2):
+        async with engine.connect() as conn:
+            assert await show(conn, "transaction_read_only") == "on"
+            assert await show(conn, "transaction_deferrable") == "on"
+            assert await conn.scalar(sa.text("select pg_is_in_recovery()")) is False
+            await conn.rollback()
+            await conn.execution_options(
+                postgresql_readonly=False, postgresql_deferrable=False
+            )
+            assert await show(conn, "transaction_read_only") == "off"
+            assert await show(conn, "transaction_deferrable") == "off"
+
+
+async def test_options_of_the_engine(make_engine: MakeEngine) -> None:
+    """Two engines on one pool, each with its own way to begin."""
+    engine = make_engine(pool_size=1)
+    reader = engine.execution_options(
+        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    )
+    writer = engine.execution_options(isolation_level="AUTOCOMMIT")
+    for _ in range(2):
+        async with reader.connect() as conn:
+            assert await show(conn, "transaction_isolation") == "repeatable read"
+            assert await show(conn, "transaction_read_only") == "on"
+        async with writer.connect() as conn:
+            assert not (await adapted(conn))._core.in_transaction
+            assert await show(conn, "transaction_read_only") == "off"
+        async with engine.connect() as conn:
+            assert await show(conn, "transaction_isolation") == "read committed"
+            assert (await adapted(conn))._core.in_transaction
+
+
+@pytest.mark.skipif(not SQLALCHEMY_2_0_43, reason="new in 2.0.43")
+async def test_skip_autocommit_rollback(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy asks for the mode, and calls no rollback() in autocommit."""
+    rolled_back = []
+    rollback = Connection.rollback
+
+    def heard(self: Connection) -> None:
+        rolled_back.append(self.autocommit)
+        rollback(self)
+
+    monkeypatch.setattr(Connection, "rollback", heard)
+    engine = make_engine(isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+    async with engine.connect():
+        pass
+    rolled_back.clear()
+    async with engine.connect() as conn:
+        await conn.execute(sa.text("select 1"))
+    assert rolled_back == []
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level="SERIALIZABLE")
+        rolled_back.clear()
+        await conn.execute(sa.text("select 1"))
+    assert rolled_back[0] is False
+
+
+@pytest.mark.parametrize("level", ["read_uncommitted", "Serializable", "autocommit"])
+async def test_spellings_of_levels(make_engine: MakeEngine, level: str) -> None:
+    engine = make_engine(isolation_level=level)
+    async with engine.connect() as conn:
+        found = await conn.get_isolation_level()
+    is_auto = level == "autocommit"
+    assert found == ("READ COMMITTED" if is_auto else level.upper().replace("_", " "))
+
+
+@pytest.mark.skipif(not SQLALCHEMY_2_0_43, reason="older ones leave it open")
+async def test_an_unknown_level(make_engine: MakeEngine) -> None:
+    with pytest.raises(exc.ArgumentError, match="READ UNCOMMITTED"):
+        async with make_engine(isolation_level="CHAOS").connect():
+            pass
+
+
+async def test_level_of_a_session(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+        level = sa.text("show transaction_isolation")
+        assert await session.scalar(level) == "serializable"
+        await session.commit()
+        assert await session.scalar(level) == "read committed"
+
+
 # Streaming
 
 NUMBERS = sa.text("select n, n * 2 as twice from generate_series(1, 1000) n")
@@ -418,6 +516,110 @@ async def test_stream_with_parameters_and_errors(engine: AsyncEngine) -> None:
                 pass
         assert not (await adapted(conn))._core.in_transaction
         assert await conn.scalar(sa.text("select 1")) == 1
+
+
+FAILS_LATE = sa.text("select n, 1 / (500 - n) from generate_series(1, 1000) n")
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "AUTOCOMMIT"])
+async def test_error_in_the_middle_of_a_stream(
+    engine: AsyncEngine, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level=level)
+        seen = 0
+        with pytest.raises(exc.DataError):
+            async with conn.stream(FAILS_LATE) as result:
+                async for row in result:
+                    seen = row.n
+        assert 0 < seen < 500
+        await conn.rollback()
+        assert await conn.scalar(sa.text("select 1")) == 1
+        assert (await adapted(conn))._core.in_transaction is (level != "AUTOCOMMIT")
+    assert caplog.records == []
+
+
+async def test_a_stream_ends_with_its_transaction(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        result = await conn.stream(NUMBERS)
+        assert await result.fetchone() == (1, 2)
+        await conn.commit()
+        with pytest.raises(exc.ProgrammingError) as caught:
+            await result.all()
+        assert isinstance(caught.value.orig, errors.InvalidCursorName)
+
+
+async def test_autocommit_beside_streams(engine: AsyncEngine) -> None:
+    """The streams share a transaction, which the last one of them commits; what runs
+    beside them is in it."""
+    auto = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with auto.connect() as conn:
+        core = (await adapted(conn))._core
+        await conn.execute(sa.text("create table beside (n int)"))
+        async with conn.stream(NUMBERS) as one:
+            await one.fetchone()
+            async with conn.stream(NUMBERS) as two:
+                await two.fetchone()
+                await one.close()
+                await conn.execute(sa.text("insert into beside values (1)"))
+                assert len(await two.all()) == 999
+        assert not core.in_transaction
+    async with engine.connect() as conn:
+        assert await conn.scalar(sa.text("select count(*) from beside")) == 1
+
+
+@pytest.mark.parametrize("how", ["collected", "closed", "kept"])
+async def test_autocommit_behind_a_stream_that_was_left(
+    make_engine: MakeEngine, how: str
+) -> None:
+    """What was written behind it stays."""
+    engine = make_engine(isolation_level="AUTOCOMMIT", pool_size=1)
+    async with engine.connect() as conn:
+        await conn.execute(sa.text("create table behind (n int)"))
+        cursor = (await adapted(conn)).cursor(server_side=True)
+
+        def execute(sync: sa.Connection) -> None:
+            cursor.execute("select generate_series(1, 1000)")
+
+        await conn.run_sync(execute)
+        core = (await adapted(conn))._core
+        assert core.in_transaction
+        if how == "closed":
+            cursor.close()  # without a greenlet
+        if how == "collected":
+            del cursor
+            gc.collect()
+        await conn.execute(sa.text("insert into behind values (1)"))
+        assert core.in_transaction is (how == "kept")
+    async with engine.connect() as conn:
+        assert await conn.scalar(sa.text("select count(*) from behind")) == 1
+
+
+async def test_stream_of_a_writing_statement(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await conn.execute(sa.text("create table written (n int)"))
+        insert = "insert into written select generate_series(1, 300) returning n"
+        streamed = await conn.stream_scalars(sa.text(insert))
+        assert len(await streamed.all()) == 300
+        assert await conn.scalar(sa.text("select count(*) from written")) == 300
+
+
+async def test_execute_of_a_stream(engine: AsyncEngine) -> None:
+    """SQLAlchemy refuses it; run_sync() has it."""
+    statement = NUMBERS.execution_options(yield_per=100)
+
+    def some(sync: sa.Connection) -> int:
+        result = sync.execute(statement)
+        for row in result:
+            if row.n == 150:
+                break
+        result.close()
+        return int(sync.scalar(sa.text("select count(*) from pg_cursors")) or 0)
+
+    async with engine.connect() as conn:
+        with pytest.raises(exc.InvalidRequestError, match="stream"):
+            await conn.execute(statement)
+        assert await conn.run_sync(some) == 1  # that of this statement
 
 
 async def test_a_stream_has_no_executemany(engine: AsyncEngine) -> None:
