@@ -46,3 +46,15 @@ ROLLED_BACK = (
     "a COMMIT that the server answers with ROLLBACK is an error: nothing was kept"
 )
 LAST_WORDS = "a lost connection is an OperationalError with the server's last words"
+EMPTY_ROWS = "rows without columns are rows"
+COUNTS = "the count of rows is known: that of MERGE, and the sum of an executemany"
+VOID = "what a C function that returns void sends is '', as psycopg has it"
+SCRIPTS = (
+    "several statements in one text, without parameters, run in turn; the result is"
+    " that of the last"
+)
+MANY = "the protocol's 65,535 parameters; asyncpg stops at 32,767"
+STALE = (
+    "counts make supports_sane_multi_rowcount true: the ORM notices rows that others"
+    " have changed also where it writes many at once"
+)

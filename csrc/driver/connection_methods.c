@@ -17,10 +17,9 @@ check_sql(struct connection *conn, PyObject *sql)
     return -1;
 }
 
-/* Parameters for one execution: *params becomes a tuple or NULL (none); *sql may
- * be replaced where `:name` is rewritten. Both new references on success. */
+/* resolve_params() without a look at their number. */
 static int
-resolve_params(struct connection *conn, PyObject **sql, PyObject **params)
+take_params(struct connection *conn, PyObject **sql, PyObject **params)
 {
     PyObject *given = *params;
     if (given == NULL || given == Py_None) {
@@ -54,6 +53,36 @@ resolve_params(struct connection *conn, PyObject **sql, PyObject **params)
         return 0;
     }
     Py_INCREF(*sql);
+    return 0;
+}
+
+/* The server would take a text with more, and count its parameters in 16 bits. */
+static int
+check_count(struct connection *conn, Py_ssize_t given)
+{
+    if (given <= WIRE_PARAMS_MAX) {
+        return 0;
+    }
+    PyErr_Format(conn->st->programming_error,
+                 "%zd parameters were given, and a statement takes %d at most: send several "
+                 "statements, or a list as one parameter, for = any($1) or unnest($1)",
+                 given, WIRE_PARAMS_MAX);
+    return -1;
+}
+
+/* Parameters for one execution: *params becomes a tuple or NULL (none); *sql may
+ * be replaced where `:name` is rewritten. Both new references on success. */
+static int
+resolve_params(struct connection *conn, PyObject **sql, PyObject **params)
+{
+    if (take_params(conn, sql, params) < 0) {
+        return -1;
+    }
+    if (*params != NULL && check_count(conn, PyTuple_GET_SIZE(*params)) < 0) {
+        Py_CLEAR(*params);
+        Py_DECREF(*sql);
+        return -1;
+    }
     return 0;
 }
 
@@ -172,15 +201,18 @@ resolve_sets(struct connection *conn, PyObject **sql, PyObject *sequence)
     Py_INCREF(text);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(sets); i++) {
         PyObject *item = PyList_GET_ITEM(sets, i);
-        if (PyTuple_CheckExact(item) || PyList_CheckExact(item)) {
-            continue;
-        }
         PyObject *resolved = *sql;
         PyObject *params = item;
-        if (resolve_params(conn, &resolved, &params) < 0) {
+        int plain = PyTuple_CheckExact(item) || PyList_CheckExact(item);
+        int failed =
+            plain ? check_count(conn, Py_SIZE(item)) : resolve_params(conn, &resolved, &params);
+        if (failed < 0) {
             Py_DECREF(text);
             Py_DECREF(sets);
             return NULL;
+        }
+        if (plain) {
+            continue;
         }
         Py_SETREF(text, resolved);
         if (params == NULL) {

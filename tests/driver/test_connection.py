@@ -178,6 +178,20 @@ async def test_wrong_number_of_parameters(conn: Any, sql: str, params: Any) -> N
     assert await conn.fetchval("select 1") == 1
 
 
+async def test_more_parameters_than_the_protocol_counts(conn: Any) -> None:
+    """The server would prepare the statement and count them wrongly."""
+    marks = ", ".join(f"${n}::int" for n in range(1, 65537))
+    sql, values = f"select 7 in ({marks})", [*range(65536)]
+    with pytest.raises(pgasync.ProgrammingError, match="65536 parameters were given"):
+        await conn.fetchval(sql, values)
+    with pytest.raises(pgasync.ProgrammingError, match="65535 at most"):
+        await conn.executemany(sql, [values])
+    named = sql.replace("$", ":p").replace("::int", "")
+    with pytest.raises(pgasync.ProgrammingError, match="65535 at most"):
+        await conn.fetchval(named, {f"p{n}": n for n in range(1, 65537)})
+    assert await conn.fetchval(sql.replace(", $65536::int", ""), values[:-1]) is True
+
+
 @pytest.mark.parametrize("params", ["x", b"x", 5, 1.5, {1}, iter([1])])
 async def test_bare_values_as_parameters(conn: Any, params: Any) -> None:
     with pytest.raises(pgasync.ProgrammingError, match="parameters"):
