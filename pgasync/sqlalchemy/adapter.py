@@ -28,6 +28,7 @@ _T = TypeVar("_T")
 
 CLOSE_TIMEOUT = 2.0  # s, for a connection that the pool throws away
 FIRST_ROWS = 50  # of a server-side cursor, with its opening
+TURNS = 2  # of a loop: one to ask for what there is, one to read it
 MORE_ROWS = 250  # at least, with each further trip
 
 # Tags of what can change the result of a prepared statement, which the server then
@@ -421,6 +422,20 @@ class Connection(AdaptedConnection):
 
     def is_closed(self) -> bool:
         """The same, as a method."""
+        return self.closed
+
+    def has_ended(self) -> bool:
+        """The same, of an idle connection that the pool gives out. One that another
+        loop has watched, or none since its asyncio.run() ended, is looked at: what
+        came meanwhile is read in this loop's next turns."""
+        core = self._core
+        if not self.closed and in_greenlet():
+            loop = asyncio.get_running_loop()
+            if core.loop is not loop:
+                with contextlib.suppress(pgasync.Error):  # busy: its user is told
+                    core.adopt()
+                for _ in range(TURNS):
+                    await_only(asyncio.sleep(0))
         return self.closed
 
     @property

@@ -138,10 +138,11 @@ class AnyLoopQueuePool(AsyncAdaptedQueuePool):
     def _do_get(self) -> Any:
         record = super()._do_get()
         connection: Any = record.dbapi_connection
-        if connection is not None and connection.is_closed():
+        if connection is not None:
             try:
-                record.invalidate()
-            except BaseException:  # of a listener
+                if connection.has_ended():
+                    record.invalidate()
+            except BaseException:  # of a listener, or cancelled
                 self._do_return_conn(record)
                 raise
         return record

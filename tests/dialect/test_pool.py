@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 import pgasync
 
@@ -59,6 +59,20 @@ async def test_idle_connections_that_ended(
         await until_closed(raw)
         assert await backend(engine) != pid
     assert engine.pool.status().endswith("Checked out connections: 0")
+
+
+@pytest.mark.parametrize("runner", ["asyncio", "uvloop"])
+def test_ended_between_two_loops(dsn: str, url: str, runner: str) -> None:
+    """No loop saw it end: it is looked at when the next one gets it."""
+    run: Any = pytest.importorskip(runner).run
+    engine = create_async_engine(url, pool_size=1)
+    first = run(backend(engine))
+    assert run(backend(engine)) == first
+    run(end_backend(dsn, first))
+    second = run(backend(engine))
+    assert second != first
+    assert run(backend(engine)) == second
+    run(engine.dispose())
 
 
 async def test_a_listener_that_fails(
