@@ -17,6 +17,7 @@ __all__ = [
     "IntegrityError",
     "InterfaceError",
     "InternalError",
+    "InvalidCachedStatement",
     "NotSupportedError",
     "OperationalError",
     "ProgrammingError",
@@ -77,7 +78,7 @@ class Error(Exception):
     @property
     def retryable(self) -> bool:
         """Whether to run the whole transaction again is the remedy: a serialization
-        failure (40001) or a deadlock (40P01)."""
+        failure (40001), a deadlock (40P01) or an InvalidCachedStatement."""
         return self.sqlstate in ("40001", "40P01")
 
     def __str__(self) -> str:
@@ -148,6 +149,16 @@ class ProtocolViolation(ConnectionLost):
 
 class QueryTimeout(OperationalError, TimeoutError):
     """`timeout=` ran out and the server was told to cancel."""
+
+
+class InvalidCachedStatement(OperationalError):
+    """A prepared statement is not what it was: a table or type has changed, or the
+    server has dropped it. It has not run. Raised only where preparing it again would be
+    noticed: inside a transaction that has done something before."""
+
+    @property
+    def retryable(self) -> bool:
+        return True
 
 
 class TransactionRolledBack(OperationalError):

@@ -40,6 +40,21 @@ def from_fields(
     return error
 
 
+def stale(fields: dict[str, str], query: str | None, /) -> tree.InvalidCachedStatement:
+    """The exception for a prepared statement that is not what it was, where it could
+    not be prepared again unnoticed."""
+    error = tree.InvalidCachedStatement(
+        fields.get("M", "the prepared statement is not valid any more")
+    )
+    _fill(error, fields, query, "failed")
+    error.hint = (
+        "since it was prepared, a table, type or setting has changed, or the server "
+        "has dropped it; it has not run, and will be prepared anew: run the "
+        "transaction again"
+    )
+    return error
+
+
 def lost(
     message: str,
     fields: dict[str, str] | None,

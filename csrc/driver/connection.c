@@ -242,6 +242,9 @@ conn_end_queue(struct connection *conn, struct op_queue *queue, PyObject *error)
 {
     struct operation *op;
     while ((op = op_queue_pop(queue)) != NULL) {
+        if (op->held) {
+            Py_CLEAR(op->error); /* it was to be sent again */
+        }
         if (!op->done && op->error == NULL) {
             op_set_error(op, error != NULL ? Py_NewRef(error) : conn_loss(conn, op));
         }
@@ -255,6 +258,7 @@ conn_end_all(struct connection *conn, PyObject *error)
     struct operation *waiter = conn->waiter;
     conn->waiter = NULL;
     conn->lookup = NULL;
+    conn->healing = NULL;
     if (waiter != NULL && waiter->postponed != NULL) {
         op_set_error(waiter, error != NULL ? Py_NewRef(error) : conn_loss(conn, waiter));
         conn_finish(conn, waiter);

@@ -1,11 +1,12 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in nine files:
+ * operations. Its code lives in ten files:
  *   connection.c  giving up, closing, waking
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
  *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
+ *   stale.c       statements that are not what they were
  *   pump.c        bytes → events → operations
  *   trace.c       what goes by, in words
  *   connection_methods.c  what Python calls to make a request */
@@ -60,7 +61,11 @@ struct connection {
                                    else may be encoded */
     PyObject *lookup_sql;     /* the question that an operation turned out to need, or NULL */
     PyObject *missing;        /* list of the OIDs that a decoder found no codec for */
+    struct operation *healing; /* the first of those held back, only ever compared; NULL:
+                                  nothing is held back */
     struct stmtcache cache;
+    unsigned long schema_age; /* counts the changes of the schema that concern it alone */
+    int schema_changed;       /* by the transaction under way: see stale.c */
     struct codec_book book;
     struct conn_trace *trace; /* NULL: nothing is traced */
     unsigned long thread;
@@ -76,6 +81,7 @@ struct connection {
     bool pumping;
     bool cancelling;  /* CancelRequests are out: nothing new is sent */
     bool autocommit;
+    bool temporary;   /* it has made a temporary table */
     bool begun;       /* a transaction is open, or its BEGIN is under way */
 };
 
@@ -177,10 +183,6 @@ int conn_submit(struct connection *conn, struct operation *op);
  * exception; REQUEST_WAITS: types have to be looked up first, see conn_park. */
 int conn_encode_execution(struct connection *conn, struct operation *op);
 
-/* The whole of an operation once more: its statement had become stale, and nothing
- * has run. Results as above. */
-int conn_encode_again(struct connection *conn, struct operation *op);
-
 /* Puts the operation at the head of `sent`, of which nothing is in flight any more, back
  * in front of those to be sent. */
 void conn_defer(struct connection *conn, struct operation *op);
@@ -246,7 +248,45 @@ void conn_lookup_done(struct connection *conn, struct operation *op);
  * run already, and there is nothing else to be done. */
 bool conn_abandon_waiter(struct connection *conn, struct operation *op);
 
+/* stale.c */
+
+/* The age of the schema as this connection knows it; it only grows. */
+static inline unsigned long
+conn_schema_age(const struct connection *conn)
+{
+    return conn->st->schema_age + conn->schema_age;
+}
+
+/* A command has succeeded: notes what it may have changed. */
+void conn_note_command(struct connection *conn, const struct operation *op);
+
+/* The transaction is over in which conn->schema_changed was set. */
+void conn_settle_schema(struct connection *conn);
+
+/* Whether a statement that is older than the schema may be tried: it would be healed. */
+bool conn_trusts(const struct connection *conn, struct operation *op, struct statement *stmt);
+
+/* The server refuses what belongs to `op`. Notes in it whether it has certainly not run,
+ * and whether a statement prepared anew may be the remedy; that is out of the cache then.
+ * True: the error is one that no statement has which was prepared just now. */
+bool conn_note_refusal(struct connection *conn, struct operation *op, PyObject *fields, bool rider);
+
+/* Whether nothing has run but a BEGIN of its own, so that the operation may be sent again:
+ * its answer is over. */
+bool conn_may_retry(const struct connection *conn, const struct operation *op);
+
+/* Sends it again; as conn_encode_execution. */
+int conn_retry(struct connection *conn, struct operation *op);
+
+/* At the end of an operation with op->stale, or while others are held back. True: it will
+ * be sent again. */
+bool conn_heal(struct connection *conn, struct operation *op);
+
 /* pump.c */
+
+/* After another flight was encoded, with its status. True: it is out, or its turn comes
+ * later. */
+bool conn_went_on(struct connection *conn, struct operation *op, int status);
 
 /* True when the text (str, or NULL) is COMMIT or END, whatever comments stand in front. */
 bool sql_is_commit(PyObject *sql);

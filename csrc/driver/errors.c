@@ -45,6 +45,12 @@ errors_from_fields(struct core_state *st, PyObject *fields, PyObject *query, con
 }
 
 PyObject *
+errors_stale(struct core_state *st, PyObject *fields, PyObject *query)
+{
+    return PyObject_CallFunctionObjArgs(st->stale, fields, query != NULL ? query : Py_None, NULL);
+}
+
+PyObject *
 errors_lost(struct core_state *st, const char *message, PyObject *fields, int error,
             const char *outcome, PyObject *query)
 {

@@ -24,6 +24,7 @@ bool errors_is_fatal(PyObject *fields);
  * fails). `query` may be NULL. */
 PyObject *
 errors_from_fields(struct core_state *st, PyObject *fields, PyObject *query, const char *outcome);
+PyObject *errors_stale(struct core_state *st, PyObject *fields, PyObject *query);
 PyObject *errors_lost(struct core_state *st, const char *message, PyObject *fields, int error,
                       const char *outcome, PyObject *query);
 PyObject *

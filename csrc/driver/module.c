@@ -257,6 +257,7 @@ core_import(struct core_state *st)
         {"pgasync.errors", "violation", &st->violation},
         {"pgasync.errors", "auth_failed", &st->auth_failed},
         {"pgasync.errors", "rolled_back", &st->rolled_back},
+        {"pgasync.errors", "stale", &st->stale},
         {"asyncio", "CancelledError", &st->cancelled_error},
         {"asyncio", "_get_running_loop", &st->running_loop},
         {"_collections", "_tuplegetter", &st->tuple_getter},
@@ -361,6 +362,7 @@ core_exec(PyObject *module)
     X(violation)                                                                                   \
     X(auth_failed)                                                                                 \
     X(rolled_back)                                                                                 \
+    X(stale)                                                                                       \
     X(cancelled_error)                                                                             \
     X(running_loop)                                                                                \
     X(tuple_getter)                                                                                \

@@ -55,6 +55,7 @@ struct core_state {
     PyObject *programming_error;
     PyObject *not_supported_error;
     PyObject *from_fields;
+    PyObject *stale;
     PyObject *lost;
     PyObject *violation;
     PyObject *auth_failed;
@@ -73,6 +74,7 @@ struct core_state {
     CORE_NAMES(X)
 #undef X
     unsigned long fork_generation; /* raised in every forked child */
+    unsigned long schema_age;      /* counts the changes of any schema: see stale.c */
     Py_ssize_t live;               /* connections, operations and statements */
 };
 

@@ -32,6 +32,13 @@ enum op_phase {
 
 #define OP_TAG_MAX 64
 
+/* Whether it has a statement that is bound and executed, or described. */
+static inline bool
+op_runs_statement(enum op_kind kind)
+{
+    return kind == OP_EXECUTE || kind == OP_MANY || kind == OP_PREPARE || kind == OP_PORTAL_OPEN;
+}
+
 struct operation {
     PyObject_HEAD
     struct core_state *st;
@@ -44,9 +51,14 @@ struct operation {
     bool done;       /* for whoever awaits it */
     bool abandoned;  /* given up while in flight: drained, its results dropped */
     bool failed;     /* an ErrorResponse came for it */
-    bool stale;      /* because its statement had become stale */
+    bool refused;    /* before its parameters were taken: it has not run */
+    bool stale;      /* and its statement had become stale, or may have */
     bool bound;      /* its parameters were taken: the statement runs */
-    bool retried;    /* it has been sent a second time for that */
+    bool described;  /* its statement was parsed for it, not by an earlier operation */
+    bool suspected;  /* its statement was prepared before the schema changed */
+    bool first;      /* its own BEGIN opened the transaction: nothing was in it before */
+    bool held;       /* in `deferred`, to be sent again: see conn_heal */
+    unsigned char tries; /* how often it has been sent again */
     bool cancelled;
     bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try */
     bool looked_up;  /* its types were asked for: what is still unknown is text */

@@ -129,43 +129,6 @@ field_is(PyObject *fields, const char *code, const char *text)
     return value != NULL && PyUnicode_CompareWithASCIIString(value, text) == 0;
 }
 
-/* Whether a value of a type that was looked up is not what the server takes for one: the
- * type has been changed, or is gone. Its Bind has failed, so nothing has run. */
-static bool
-conn_types_are_stale(const struct operation *op, PyObject *fields)
-{
-    static const char *const codes[] = {"22P03", "42704", "42804", "XX000"};
-    if (op->bound || op->stmt->codecs == NULL || PyList_GET_SIZE(op->stmt->codecs) == 0) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
-        if (field_is(fields, "C", codes[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* What an error says about the statement: the server has forgotten it, its plan is
- * stale, or its types are. */
-static void
-conn_drop_stale(struct connection *conn, struct operation *op, PyObject *fields)
-{
-    if (op->stmt == NULL || op->phase != OP_EXECUTING) {
-        return;
-    }
-    bool unknown = field_is(fields, "C", "26000");
-    bool stale = field_is(fields, "C", "0A000") && field_is(fields, "R", "RevalidateCachedQuery");
-    bool types = conn_types_are_stale(op, fields);
-    if (types) {
-        conn_tell(conn, conn->st->name_types_changed, PyTuple_New(0));
-    }
-    if (unknown || stale || types) {
-        stmtcache_drop(&conn->cache, op->stmt, !unknown);
-        op->stale = true;
-    }
-}
-
 /* The number of the parameter whose type the server cannot tell, 0 for all other
  * errors: "could not determine data type of parameter $2". */
 static int
@@ -210,10 +173,11 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
         return;
     }
     op->failed = true;
-    conn_drop_stale(conn, op, fields);
+    bool stale = conn_note_refusal(conn, op, fields, event->rider);
     op->indeterminate = conn_indeterminate(op, fields);
     if (!op->abandoned) {
-        op_set_error(op, errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
+        op_set_error(op, stale ? errors_stale(conn->st, fields, op->sql)
+                               : errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
     }
     Py_DECREF(fields);
 }
@@ -314,8 +278,7 @@ conn_check_outcome(struct connection *conn, struct operation *op)
     }
 }
 
-/* After another flight was encoded. True: it is out, or its turn comes later. */
-static bool
+bool
 conn_went_on(struct connection *conn, struct operation *op, int status)
 {
     if (status == REQUEST_WAITS) {
@@ -330,29 +293,16 @@ conn_went_on(struct connection *conn, struct operation *op, int status)
     return true;
 }
 
-/* Nothing has run but a BEGIN of its own, and nobody is behind: it may be sent again. */
-static bool
-conn_may_retry(const struct connection *conn, const struct operation *op)
-{
-    char status = conn->session.transaction_status;
-    return !op->abandoned && op->sql != NULL && conn->in_flight == 1
-           && (status == 'I' || (status == 'E' && op->began != NULL));
-}
-
 /* The server cannot tell a parameter's type: it is told, and asked again. */
 static bool
 conn_retry_inferred(struct connection *conn, struct operation *op)
 {
-    if (op->indeterminate == 0 || !conn_may_retry(conn, op) || !conn_infer_parameter(conn, op)) {
+    if (op->indeterminate == 0 || conn->in_flight != 1 || !conn_may_retry(conn, op)
+        || !conn_infer_parameter(conn, op)) {
         return false;
     }
     stmtcache_drop(&conn->cache, op->stmt, false);
-    op->rollback = conn->session.transaction_status == 'E';
-    conn->begun = false;
-    if (op->rollback) {
-        Py_XSETREF(conn->begin_due, Py_NewRef(op->began)); /* of the same kind */
-    }
-    return conn_went_on(conn, op, conn_encode_again(conn, op));
+    return conn_went_on(conn, op, conn_retry(conn, op));
 }
 
 /* The first flight is over. True: the second one is out. */
@@ -402,31 +352,20 @@ conn_idle(struct connection *conn)
     }
 }
 
-/* A statement that the server has forgotten, or whose plan is stale, has not run.
- * Outside of a transaction, with nobody behind it, it is prepared again and sent
- * once more. True: it is under way. */
-static bool
-conn_retry_stale(struct connection *conn, struct operation *op)
-{
-    if (!op->stale || op->retried || op->abandoned || op->sql == NULL || conn->in_flight != 1
-        || conn->session.transaction_status != 'I' || op->kind == OP_PORTAL_FETCH) {
-        return false;
-    }
-    conn->begun = false;
-    return conn_went_on(conn, op, conn_encode_again(conn, op));
-}
-
 static void
 conn_on_ready(struct connection *conn, struct operation *op)
 {
     if (op->phase == OP_DESCRIBING && conn_described(conn, op)) {
         return;
     }
-    if (op->stale && conn_retry_stale(conn, op)) {
+    if ((op->stale || conn->healing != NULL) && conn_heal(conn, op)) {
         return;
     }
     if (conn->closed) {
         return; /* by code that the encoding ran; conn_fail has ended all operations */
+    }
+    if (conn->schema_changed != 0 && conn->session.transaction_status == 'I') {
+        conn_settle_schema(conn);
     }
     Py_CLEAR(conn->farewell); /* it was none */
     if (op->kind == OP_STARTUP) {
@@ -607,6 +546,9 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         break;
     case WIRE_EV_COMPLETE:
         op_set_tag(op, event->body);
+        if (op->stmt == NULL || !op->stmt->returns_rows) {
+            conn_note_command(conn, op);
+        }
         break;
     case WIRE_EV_SUSPENDED:
         if (op->rows_max == 0) {

@@ -70,16 +70,13 @@ request_put_closes(struct connection *conn, struct plan *plan)
     }
 }
 
-static bool
-op_runs_statement(enum op_kind kind)
-{
-    return kind == OP_EXECUTE || kind == OP_MANY || kind == OP_PREPARE || kind == OP_PORTAL_OPEN;
-}
-
 static PyObject *
-request_begin_borrow(struct connection *conn, enum op_kind kind)
+request_begin_borrow(struct connection *conn, const struct operation *op)
 {
-    if (conn->begun || kind == OP_PREPARE) {
+    if (op->rollback) {
+        return op->began; /* of the same kind */
+    }
+    if (conn->begun || op->kind == OP_PREPARE) {
         return NULL;
     }
     if (conn->begin_due != NULL) {
@@ -117,11 +114,12 @@ request_put_begin(struct connection *conn, struct operation *op, struct plan *pl
             return -1;
         }
     }
-    PyObject *begin = request_begin_borrow(conn, op->kind);
+    PyObject *begin = request_begin_borrow(conn, op);
     if (begin == NULL) {
         return 0;
     }
     plan->begin = true;
+    op->first = op->rollback || (conn->in_flight == 0 && conn->session.transaction_status == 'I');
     Py_XSETREF(op->began, Py_NewRef(begin));
     return request_put_rider(conn, begin, false);
 }
@@ -290,6 +288,8 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
         return -1;
     }
     Py_XSETREF(op->stmt, stmt);
+    stmt->schema_age = conn_schema_age(conn);
+    op->described = true;
     uint32_t hints[WIRE_PARAMETERS_HINTED_MAX];
     size_t hinted = conn_hints(op, hints);
     wire_put_parse(&conn->out, stmt_name(stmt), sql, hints, hinted);
@@ -302,10 +302,21 @@ static void
 request_find_known(struct connection *conn, struct operation *op)
 {
     struct statement *stmt = op->stmt;
-    if (stmt != NULL && stmt->prepared && stmt->owner == conn) {
+    bool known = stmt != NULL && stmt->prepared && stmt->owner == conn;
+    if (!known) {
+        stmt = conn->cache.size_max == 0 ? NULL : stmtcache_get_borrow(&conn->cache, op->sql);
+    }
+    if (stmt != NULL && stmt->schema_age != conn_schema_age(conn) && !conn_trusts(conn, op, stmt)) {
+        if (op->hints == NULL) {
+            op->hints = Py_XNewRef(stmt->hints);
+        }
+        stmtcache_drop(&conn->cache, stmt, true); /* of another schema: parse again */
+        known = false;
+        stmt = NULL;
+    }
+    if (known) {
         return;
     }
-    stmt = conn->cache.size_max == 0 ? NULL : stmtcache_get_borrow(&conn->cache, op->sql);
     if (stmt != NULL && stmt->hints != NULL && !conn_hints_fit(conn, op, stmt)) {
         stmtcache_drop(&conn->cache, stmt, true); /* other types this time: parse again */
         stmt = NULL;
@@ -551,29 +562,13 @@ conn_encode_execution(struct connection *conn, struct operation *op)
     return phase < 0 ? phase : 0;
 }
 
-int
-conn_encode_again(struct connection *conn, struct operation *op)
-{
-    Py_CLEAR(op->stmt);
-    Py_CLEAR(op->error);
-    Py_CLEAR(op->rows);
-    op->phase = OP_DEFERRED;
-    op->failed = false;
-    op->stale = false;
-    op->bound = false;
-    op->looked_up = false;
-    op->retried = true;
-    op->indeterminate = 0;
-    op->tag_len = 0;
-    return conn_encode_execution(conn, op);
-}
-
 static bool
 conn_can_send(const struct connection *conn)
 {
     const struct operation *tail = conn->sent.tail;
     return conn->started && !conn->closed && !conn->cancelling && conn->encoding == NULL
-           && conn->lookup == NULL && (tail == NULL || tail->phase != OP_DESCRIBING);
+           && conn->lookup == NULL && conn->healing == NULL
+           && (tail == NULL || tail->phase != OP_DESCRIBING);
 }
 
 static void

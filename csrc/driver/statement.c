@@ -122,6 +122,7 @@ stmt_copy(const struct statement *stmt)
     copy->name_len = stmt->name_len;
     copy->owner = stmt->owner;
     copy->prepared = stmt->prepared;
+    copy->schema_age = stmt->schema_age;
     copy->returns_rows = stmt->returns_rows;
     copy->params_count = stmt->params_count;
     copy->columns_count = stmt->columns_count;

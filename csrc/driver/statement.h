@@ -31,6 +31,7 @@ struct statement {
     bool returns_rows; /* a RowDescription came (it may have no columns) */
     bool atomic_rows;  /* every column's values are free of references to containers */
     bool prepared;     /* the server knows it under its name */
+    unsigned long schema_age; /* conn_schema_age() when it was known to be right */
     unsigned long codec_age; /* the book's when its codecs were found; 0: not yet */
     PyObject *codecs; /* list of the Codec objects that its codecs lie in, or NULL */
     PyObject *hints;  /* tuple of the type OIDs that Parse was given (0: the server's

@@ -31,10 +31,6 @@ FIRST_ROWS = 50  # of a server-side cursor, with its opening
 TURNS = 2  # of a loop: one to ask for what there is, one to read it
 MORE_ROWS = 250  # at least, with each further trip
 
-# Tags of what can change the result of a prepared statement, which the server then
-# refuses ("cached plan must not change result type").
-DDL_TAGS = ("ALTER ", "CREATE ", "DROP ")
-
 _portal_names = (f"sqlalchemy_{n}" for n in itertools.count(1))
 
 
@@ -76,8 +72,6 @@ class Cursor:
     def execute(self, operation: str, parameters: Any = None) -> None:
         """Runs a statement and takes all of its rows."""
         adapted = self._adapted
-        if adapted._schema_age != adapted.dbapi.schema_age:
-            adapted._forget_statements(operation)
         wait = adapted._wait
         try:
             # Only a text without parameters is looked into: () is none, too.
@@ -85,12 +79,7 @@ class Cursor:
             result = await_only(sent if wait is None else wait(sent))
         except MultipleStatements:
             script = adapted._connection._script(operation, None, False, False)
-            results = await_only(script)
-            for result in results:
-                adapted._notice_ddl(result)
-        else:
-            if result.rows is None:
-                adapted._notice_ddl(result)
+            result = await_only(script)[-1]
         self.description = result.description
         self.rowcount = result.rowcount
         self._rows = result.rows or ()
@@ -260,7 +249,6 @@ class Connection(AdaptedConnection):
         "_isolation",
         "_process",
         "_readonly",
-        "_schema_age",
         "_streams",
         "_used",
         "_wait",
@@ -278,7 +266,6 @@ class Connection(AdaptedConnection):
         # What bounds a statement; None where nothing does, which is the usual case.
         self._wait = None if connection._timeout is None else connection._wait
         self._autocommit = connection.autocommit
-        self._schema_age = dbapi.schema_age
         self._isolation: str | None = None
         self._process = os.getpid()
         self._readonly: bool | None = None
@@ -309,24 +296,6 @@ class Connection(AdaptedConnection):
 
     def _await(self, operation: _core.Operation) -> Any:
         return await_only(operation if self._wait is None else self._wait(operation))
-
-    def _notice_ddl(self, result: _core.Operation) -> None:
-        tag = result.statusmessage
-        if tag is not None and tag.startswith(DDL_TAGS):
-            self.dbapi.schema_age += 1
-
-    def _forget_statements(self, operation: str) -> None:
-        """The schema has changed since the statements here were prepared, by any
-        connection of the engine. The core prepares a stale one again by itself only
-        where that cannot break up a transaction."""
-        core = self._core
-        if operation.lstrip().upper().startswith(DDL_TAGS):
-            return  # not before each one of a create_all()
-        if core.transaction_status == "E":
-            return  # the server would refuse; rollback() comes first
-        self._schema_age = self.dbapi.schema_age
-        if core.cached_statements:
-            await_only(core.query("DEALLOCATE ALL"))
 
     def run_async(self, fn: Callable[[Any], Awaitable[_T]]) -> _T:
         """What `fn` makes of the driver's connection.
@@ -499,7 +468,6 @@ class DBAPI:
     paramstyle = pgasync.paramstyle
     driver = pgasync
     version = pgasync.__version__
-    schema_age = 0  # counts the DDL that this engine has run
 
     Warning = pgasync.Warning
     Error = pgasync.Error

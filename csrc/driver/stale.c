@@ -1,0 +1,350 @@
+/* Statements that are no longer what they were when they were prepared: the server has
+ * forgotten them, or what they read has changed. A refused Bind has run nothing, so the
+ * operation is sent again where that cannot be noticed: outside of a transaction, or when
+ * the transaction has nothing else in it yet.
+ *
+ * Inside a transaction with earlier work nothing can be sent again. There a statement that
+ * was prepared before the schema changed is prepared anew instead of being tried: `age`
+ * counts the changes, those that this process has made and those that it has run into. */
+#include "connection.h"
+#include "errors.h"
+
+#define STALE_TRIES_MAX 10
+
+/* Changes of the schema */
+
+enum { CHANGED_NOTHING, CHANGED_HERE, CHANGED_FOR_ALL };
+
+static bool
+tag_begins(const struct operation *op, const char *text)
+{
+    size_t len = strlen(text);
+    return op->tag_len >= len && memcmp(op->tag, text, len) == 0;
+}
+
+/* Whether the text has to do with a temporary table, which may stand in front of one that
+ * statements have read so far. */
+static bool
+sql_is_temporary(PyObject *sql)
+{
+    const char *text = sql == NULL ? NULL : PyUnicode_AsUTF8(sql);
+    if (text == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    for (; *text != '\0'; text++) {
+        if (PyOS_strnicmp(text, "temp", 4) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a command that succeeded may have changed for statements that were prepared. What
+ * is new, as a rule, changes nothing for them: they could not have read it. */
+static int
+schema_change(struct connection *conn, const struct operation *op)
+{
+    switch (op->tag[0]) {
+    case 'A':
+        return tag_begins(op, "ALTER ") ? CHANGED_FOR_ALL : CHANGED_NOTHING;
+    case 'D':
+        if (!tag_begins(op, "DROP ")) {
+            return CHANGED_NOTHING;
+        }
+        return conn->temporary && tag_begins(op, "DROP TABLE") ? CHANGED_HERE : CHANGED_FOR_ALL;
+    case 'C':
+        if (tag_begins(op, "CREATE VIEW") || tag_begins(op, "COMMIT PREPARED")) {
+            return CHANGED_FOR_ALL;
+        }
+        break;
+    case 'S':
+        break;
+    case 'R': /* ROLLBACK TO SAVEPOINT may have undone a change */
+        return conn->schema_changed != 0 && tag_begins(op, "ROLLBACK") ? CHANGED_HERE
+                                                                       : CHANGED_NOTHING;
+    default:
+        return CHANGED_NOTHING;
+    }
+    bool table = tag_begins(op, "CREATE TABLE") || (op->stmt != NULL && tag_begins(op, "SELECT"));
+    if (!table || !sql_is_temporary(op->sql)) {
+        return CHANGED_NOTHING;
+    }
+    conn->temporary = true;
+    return CHANGED_HERE;
+}
+
+void
+conn_note_command(struct connection *conn, const struct operation *op)
+{
+    int change = schema_change(conn, op);
+    if (change != CHANGED_NOTHING) {
+        conn->schema_age += 1;
+        conn->schema_changed = change > conn->schema_changed ? change : conn->schema_changed;
+    }
+}
+
+void
+conn_settle_schema(struct connection *conn)
+{
+    /* Committed: others see it from now on. Rolled back: it is not there any more. */
+    if (conn->schema_changed == CHANGED_FOR_ALL) {
+        conn->st->schema_age += 1;
+    }
+    conn->schema_age += 1;
+    conn->schema_changed = CHANGED_NOTHING;
+}
+
+bool
+conn_trusts(const struct connection *conn, struct operation *op, struct statement *stmt)
+{
+    if (!stmt->returns_rows && stmt->params_count == 0) {
+        return true; /* it has no types that could have changed */
+    }
+    if (conn->begun) {
+        return false;
+    }
+    op->suspected = true;
+    stmt->schema_age = conn_schema_age(conn); /* dropped if this turns out to be wrong */
+    return true;
+}
+
+/* What an error says */
+
+static bool
+code_is(PyObject *fields, const char *text)
+{
+    PyObject *value = PyDict_GetItemString(fields, "C");
+    return value != NULL && PyUnicode_CompareWithASCIIString(value, text) == 0;
+}
+
+static bool
+code_is_of_class(PyObject *fields, const char *text)
+{
+    PyObject *value = PyDict_GetItemString(fields, "C");
+    const char *code = value == NULL ? NULL : PyUnicode_AsUTF8(value);
+    if (code == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    return strncmp(code, text, 2) == 0;
+}
+
+/* "cached plan must not change result type", in whatever language: the routine's name is
+ * never translated. */
+static bool
+plan_is_stale(PyObject *fields)
+{
+    PyObject *routine = PyDict_GetItemString(fields, "R");
+    return code_is(fields, "0A000") && routine != NULL
+           && PyUnicode_CompareWithASCIIString(routine, "RevalidateCachedQuery") == 0;
+}
+
+/* Whether a value of a type that was looked up is not what the server takes for one: the
+ * type has been changed, or is gone. */
+static bool
+types_are_stale(const struct operation *op, PyObject *fields)
+{
+    if (op->tries > 0 || op->stmt->codecs == NULL || PyList_GET_SIZE(op->stmt->codecs) == 0) {
+        return false;
+    }
+    return code_is(fields, "22P03") || code_is(fields, "42704") || code_is(fields, "42804")
+           || code_is(fields, "XX000");
+}
+
+/* Whether a statement that was prepared some time ago might be taken if it was prepared
+ * now: names and types were looked up then. Not what it may not do (42501). */
+static bool
+might_be_stale(const struct operation *op, PyObject *fields)
+{
+    return !op->described && !code_is(fields, "42501")
+           && (code_is_of_class(fields, "42") || code_is(fields, "0A000")
+               || code_is(fields, "XX000"));
+}
+
+/* Bind was refused: the statement has not run. */
+static bool
+bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
+{
+    bool unknown = code_is(fields, "26000");
+    bool plan = plan_is_stale(fields);
+    bool types = types_are_stale(op, fields);
+    if (types) {
+        conn_tell(conn, conn->st->name_types_changed, PyTuple_New(0));
+    }
+    if (unknown) {
+        conn->schema_age += 1; /* so may be the others */
+    }
+    else if ((plan || types) && !op->suspected) {
+        conn->st->schema_age += 1; /* a change that was not known yet */
+    }
+    op->stale = unknown || plan || types || might_be_stale(op, fields);
+    return unknown || plan || types
+           || (op->stale && (code_is(fields, "XX000") || code_is(fields, "0A000")));
+}
+
+bool
+conn_note_refusal(struct connection *conn, struct operation *op, PyObject *fields, bool rider)
+{
+    if (rider || op->bound || op->stmt == NULL || !op_runs_statement(op->kind)) {
+        return false;
+    }
+    op->refused = true;
+    if (op->phase == OP_DESCRIBING) {
+        /* Behind a pooler another session may have left its statement: it is closed. */
+        op->stale = code_is(fields, "42P05");
+        return false;
+    }
+    bool stale = bind_is_stale(conn, op, fields);
+    if (op->stale) {
+        stmtcache_drop(&conn->cache, op->stmt, true);
+    }
+    return stale;
+}
+
+/* Once more */
+
+bool
+conn_may_retry(const struct connection *conn, const struct operation *op)
+{
+    char status = conn->session.transaction_status;
+    return !op->abandoned && op->sql != NULL && op->tries < STALE_TRIES_MAX
+           && ((status == 'I' && op->began == NULL) || (status == 'E' && op->first));
+}
+
+static void
+op_reset(struct operation *op)
+{
+    if (op->hints == NULL && op->stmt != NULL) {
+        op->hints = Py_XNewRef(op->stmt->hints);
+    }
+    Py_CLEAR(op->stmt);
+    Py_CLEAR(op->error);
+    Py_CLEAR(op->rows);
+    op->phase = OP_DEFERRED;
+    op->failed = false;
+    op->stale = false;
+    op->refused = false;
+    op->bound = false;
+    op->described = false;
+    op->suspected = false;
+    op->looked_up = false;
+    op->indeterminate = 0;
+    op->tag_len = 0;
+    op->tries += 1;
+}
+
+/* Makes ready for another try, the first in a transaction of the same kind as the one that
+ * it has broken, if it was in one. */
+static void
+op_reset_first(struct connection *conn, struct operation *op)
+{
+    op_reset(op);
+    op->rollback = conn->session.transaction_status == 'E';
+    conn->begun = op->rollback; /* until the ROLLBACK is on its way */
+}
+
+int
+conn_retry(struct connection *conn, struct operation *op)
+{
+    op_reset_first(conn, op);
+    return conn_encode_execution(conn, op);
+}
+
+/* Pipelined: what is behind a stale statement is held back, as long as all of it was
+ * refused, too, without having run: then everything is sent again, in the same order. */
+
+/* `op` leaves `sent`, of which it is the head, for its place in front of what has not been
+ * sent. */
+static void
+heal_hold(struct connection *conn, struct operation *op)
+{
+    op_queue_pop(&conn->sent);
+    conn->in_flight -= 1;
+    op->phase = OP_DEFERRED;
+    op->held = true;
+    struct operation *last = NULL;
+    for (struct operation *at = conn->deferred.head; at != NULL && at->held; at = at->next) {
+        last = at;
+    }
+    if (last == NULL) {
+        op_queue_push_front(&conn->deferred, op);
+        return;
+    }
+    op->next = last->next;
+    last->next = op;
+    if (conn->deferred.tail == last) {
+        conn->deferred.tail = op;
+    }
+}
+
+/* Those that were held back fail with what the server said to them. */
+static void
+heal_give_up(struct connection *conn)
+{
+    conn->healing = NULL;
+    struct operation *next;
+    for (struct operation *op = conn->deferred.head; op != NULL; op = next) {
+        next = op->next;
+        if (op->held) {
+            op_queue_remove(&conn->deferred, op);
+            op->held = false;
+            op->phase = OP_EXECUTING;
+            conn_finish(conn, op);
+        }
+    }
+}
+
+/* The pipeline is empty. All that was held goes out again, unless the first was given up
+ * meanwhile: what follows was meant to come after it. */
+static void
+heal_resume(struct connection *conn)
+{
+    struct operation *first = conn->deferred.head;
+    if (first == NULL || !first->held || first != conn->healing) {
+        heal_give_up(conn);
+        return;
+    }
+    conn->healing = NULL;
+    op_reset_first(conn, first);
+    first->held = false;
+    for (struct operation *op = first->next; op != NULL && op->held; op = op->next) {
+        op_reset(op);
+        op->held = false;
+    }
+}
+
+/* Whether the operation behind a stale one has run as little. In a transaction that has
+ * failed the server takes nothing but its end. */
+static bool
+heal_may_hold(const struct connection *conn, const struct operation *op)
+{
+    char status = conn->session.transaction_status;
+    return op->refused && !op->abandoned && op->began == NULL && op->sql != NULL
+           && (status == 'E' || (op->stale && conn_may_retry(conn, op)));
+}
+
+bool
+conn_heal(struct connection *conn, struct operation *op)
+{
+    if (conn->healing != NULL && !heal_may_hold(conn, op)) {
+        heal_give_up(conn);
+    }
+    if (conn->healing == NULL) {
+        if (!op->stale || !conn_may_retry(conn, op)) {
+            return false;
+        }
+        if (conn->in_flight == 1) {
+            return conn_went_on(conn, op, conn_retry(conn, op));
+        }
+        conn->healing = op;
+    }
+    heal_hold(conn, op);
+    if (conn->in_flight == 0) {
+        heal_resume(conn);
+    }
+    else if (conn->abandoned > 0) {
+        conn_check_cancel(conn);
+    }
+    return true;
+}
