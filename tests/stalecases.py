@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 TICK = "nextval('ticks') as tick"
+COUNT = "select case when is_called then last_value else 0 end from ticks"
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,24 @@ class Case:
     def then(self) -> tuple[object, ...]:
         return self.args if self.args_after is None else self.args_after
 
-    @property
-    def hidden(self) -> str:
-        """The change, without a command tag that tells it."""
-        return f"do $hidden$ begin {self.change}; end $hidden$"
+    def changes(self, hidden: bool) -> str:
+        """The change; `hidden`: without a command tag that tells it."""
+        if hidden or self.change.startswith("execute "):
+            return f"do $hidden$ begin {self.change}; end $hidden$"
+        return self.change
+
+
+def fitted(text: str, place: str) -> str:
+    """The text for a schema `place`, beside which is `place`_other."""
+    return (
+        text.replace("'ticks'", f"'{place}.ticks'")
+        .replace("other.t", f"{place}_other.t")
+        .replace("search_path = other", f"search_path = {place}_other")
+    )
+
+
+def name_of(case: Case) -> str:
+    return case.name
 
 
 TABLE = "create table t (id int, a int); insert into t values (1, 10)"

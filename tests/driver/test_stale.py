@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pgasync
-from stalecases import CASES, Case
+from stalecases import CASES, COUNT, Case, fitted, name_of
 
 Connect = Callable[..., Any]
 DEFERRABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE"
@@ -27,9 +27,7 @@ async def place(dsn: str) -> AsyncIterator[str]:
     yield name
     async with pgasync.connect(dsn, autocommit=True) as conn:
         await conn.execute("set client_min_messages = warning")
-        await conn.execute(
-            f"drop schema {name} cascade; drop schema {name}_other cascade"
-        )
+        await conn.execute(f"drop schema {name}, {name}_other cascade")
 
 
 class Stage:
@@ -41,17 +39,11 @@ class Stage:
         self.changer = changer
 
     def fitted(self, text: str) -> str:
-        return (
-            text.replace("'ticks'", f"'{self.place}.ticks'")
-            .replace("other.t", f"{self.place}_other.t")
-            .replace("search_path = other", f"search_path = {self.place}_other")
-        )
+        return fitted(text, self.place)
 
     async def ticks(self) -> int:
         """How often the statement has run."""
-        count: int = await self.changer.fetchval(
-            "select case when is_called then last_value else 0 end from ticks"
-        )
+        count: int = await self.changer.fetchval(COUNT)
         return count
 
     async def begin(self, case: Case) -> None:
@@ -66,10 +58,7 @@ class Stage:
 
     async def change(self, case: Case, hidden: bool) -> None:
         who = self.actor if case.own else self.changer
-        text = (
-            case.hidden if hidden or case.change.startswith("execute") else case.change
-        )
-        await who.execute(self.fitted(text))
+        await who.execute(self.fitted(case.changes(hidden)))
 
 
 @pytest.fixture
@@ -105,13 +94,9 @@ async def run(
     return shown(rows)
 
 
-def names(case: Case) -> str:
-    return case.name
-
-
 @pytest.mark.parametrize("hidden", [False, True], ids=["told", "hidden"])
 @pytest.mark.parametrize("way", ["autocommit", "first", "portal"])
-@pytest.mark.parametrize("case", CASES, ids=names)
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 async def test_healed(stage: Stage, case: Case, way: str, hidden: bool) -> None:
     await stage.begin(case)
     before = await stage.ticks()
@@ -121,7 +106,7 @@ async def test_healed(stage: Stage, case: Case, way: str, hidden: bool) -> None:
     assert not stage.actor._core.in_transaction
 
 
-@pytest.mark.parametrize("case", CASES, ids=names)
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 async def test_later(stage: Stage, case: Case) -> None:
     """Behind earlier work of the transaction, nothing can be sent again: an error that
     says so, and the whole transaction again is the remedy."""
@@ -144,7 +129,7 @@ async def test_later(stage: Stage, case: Case) -> None:
     assert await stage.ticks() == before + len(case.after)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if not c.own], ids=names)
+@pytest.mark.parametrize("case", [c for c in CASES if not c.own], ids=name_of)
 async def test_later_told(stage: Stage, case: Case) -> None:
     """What this process has changed itself, by any connection, is known."""
     await stage.begin(case)
@@ -155,7 +140,7 @@ async def test_later_told(stage: Stage, case: Case) -> None:
 
 
 @pytest.mark.parametrize("transaction", [False, True], ids=["autocommit", "first"])
-@pytest.mark.parametrize("case", CASES, ids=names)
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 async def test_executemany(stage: Stage, case: Case, transaction: bool) -> None:
     await stage.begin(case)
     before = await stage.ticks()
@@ -169,7 +154,7 @@ async def test_executemany(stage: Stage, case: Case, transaction: bool) -> None:
 
 
 @pytest.mark.parametrize("transaction", [False, True], ids=["autocommit", "first"])
-@pytest.mark.parametrize("case", CASES, ids=names)
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 async def test_pipelined(stage: Stage, case: Case, transaction: bool) -> None:
     """Two tasks, both with the stale statement in flight; in the transaction a third
     one whose statement the server would take."""
@@ -191,7 +176,7 @@ async def test_pipelined(stage: Stage, case: Case, transaction: bool) -> None:
     assert await stage.ticks() == before + 2 * len(case.after)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.reads], ids=names)
+@pytest.mark.parametrize("case", [c for c in CASES if c.reads], ids=name_of)
 async def test_begun_in_the_same_way(stage: Stage, case: Case) -> None:
     """The transaction that is begun again is of the same kind."""
     reading = Case(
