@@ -302,7 +302,8 @@ static void
 request_find_known(struct connection *conn, struct operation *op)
 {
     struct statement *stmt = op->stmt;
-    bool known = stmt != NULL && stmt->prepared && stmt->owner == conn;
+    /* One without a name was described before types were looked up, which took its place. */
+    bool known = stmt != NULL && stmt->prepared && stmt->owner == conn && stmt->name_len > 0;
     if (!known) {
         stmt = conn->cache.size_max == 0 ? NULL : stmtcache_get_borrow(&conn->cache, op->sql);
     }

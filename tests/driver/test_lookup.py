@@ -109,6 +109,22 @@ async def test_the_plan_is_cheap(conn: Any, count: int) -> None:
     assert plan[0]["Plan"]["Total Cost"] < 20_000
 
 
+@pytest.mark.parametrize(
+    "keywords", [{"statement_cache_size": 0}, {"prepared_statements": "unnamed"}]
+)
+async def test_unnamed_statements(
+    open_in: Callable[..., Any], keywords: dict[str, Any]
+) -> None:
+    """The question has no name either: what waits for it is described again."""
+    conn = await open_in(**keywords)
+    assert [*await conn.fetchrow("select $1::mood, $2::int", ["sad", 5])] == ["sad", 5]
+    other = await open_in(autocommit=False, **keywords)
+    assert [*await other.fetchrow("select 'happy'::mood, '(1,sad)'::pair")] == [
+        "happy",
+        (1, "sad"),
+    ]
+
+
 async def test_what_the_catalog_does_not_know_is_text(conn: Any) -> None:
     link = conn._link.typelink
     sql = link.types(conn._core, [4_000_000_123])
