@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pgasync
-from stalecases import CASES, COUNT, Case, fitted, name_of
+from stalecases import CASES, COUNT, TABLE, Case, fitted, name_of
 
 Connect = Callable[..., Any]
 DEFERRABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE"
@@ -199,3 +199,346 @@ async def test_begun_in_the_same_way(stage: Stage, case: Case) -> None:
         assert await conn.fetchval(f"show transaction_{setting}") == "on"
     assert await conn.fetchval("show transaction_isolation") == "serializable"
     await conn.commit()
+
+
+# What has run is never run again
+
+
+RAISES = {
+    "26000": "raise exception 'no' using errcode = '26000'",
+    "0A000": "raise exception 'no' using errcode = '0A000'",
+    "42P01": "raise exception 'no' using errcode = '42P01'",
+    "XX000": "raise exception 'no' using errcode = 'XX000'",
+    "a statement of its own": "execute 'execute nowhere'",
+    "a plan of its own": "execute 'execute planned'",
+}
+
+
+@pytest.mark.parametrize("way", ["autocommit", "first", "later", "portal", "many"])
+@pytest.mark.parametrize("what", RAISES)
+async def test_errors_of_what_runs(stage: Stage, what: str, way: str) -> None:
+    """The same SQLSTATEs, even the same message of the same routine, out of a function
+    that the statement calls: it has run, and is not sent again."""
+    conn = stage.actor
+    await conn.execute(TABLE)
+    await conn.execute("prepare planned as select * from t")
+    await conn.execute("alter table t add column b int")
+    await stage.changer.execute(
+        "create function f(fails bool) returns int language plpgsql as $$ begin"
+        f" perform nextval('ticks'); if fails then {RAISES[what]}; end if;"
+        " return 1; end $$"
+    )
+    sql = "select f($1::bool)"
+    assert await conn.fetchval(sql, [False]) == 1
+    before = await stage.ticks()
+    if way != "autocommit":
+        conn._core.begin("BEGIN")
+    if way == "later":
+        await conn.fetchval("select 1")
+    with pytest.raises(pgasync.DatabaseError) as caught:
+        if way == "portal":
+            await conn._core.open_portal("p", sql, (True,), 1, False)
+        elif way == "many":
+            await conn._core.executemany(sql, [(True,), (False,)])
+        else:
+            await conn.fetchval(sql, [True])
+    assert not isinstance(caught.value, pgasync.InvalidCachedStatement)
+    assert await stage.ticks() == before + 1
+    await conn.rollback()
+    assert await conn.fetchval(sql, [False]) == 1
+
+
+@pytest.mark.parametrize("transaction", [False, True], ids=["autocommit", "first"])
+async def test_executemany_that_has_begun(stage: Stage, transaction: bool) -> None:
+    """Its first set makes the statement stale for the second."""
+    conn = stage.actor
+    await stage.changer.execute(
+        "create function f() returns table (x int) language sql as 'select 1';"
+        "create function swap() returns int language plpgsql as $$ begin"
+        " drop function f(); create function f() returns table (x text)"
+        " language sql as 'select ''one''::text'; return 1; end $$"
+    )
+    sql = "select *, nextval('ticks'), case when $1 then swap() end from f()"
+    await conn.fetch(sql, [False])
+    before = await stage.ticks()
+    if transaction:
+        conn._core.begin("BEGIN")
+    with pytest.raises(pgasync.DatabaseError) as caught:
+        await conn._core.executemany(sql, [(True,), (False,), (False,)])
+    assert caught.value.sqlstate == "0A000"
+    assert await stage.ticks() == before + 1
+    await conn.rollback()
+    assert len(await conn.fetch(sql, [False])) == 1
+
+
+# Pipelines that cannot be sent again
+
+
+@pytest.fixture
+async def changed(stage: Stage) -> Stage:
+    """The statement `BY_ID` is stale, "insert into log values ($1)" is not."""
+    await stage.begin(CASES[0])
+    await stage.changer.execute("create table log (n int)")
+    await stage.actor.fetch("select * from log where n = $1", [0])
+    await stage.actor.execute("insert into log values ($1)", [0])
+    await stage.changer.execute("truncate log")
+    await stage.change(CASES[0], hidden=True)
+    return stage
+
+
+async def gathered(*requests: Awaitable[Any]) -> list[Any]:
+    return await asyncio.gather(*requests, return_exceptions=True)
+
+
+async def test_nothing_is_overtaken(changed: Stage) -> None:
+    """Behind the stale one another request has run: it must not come after it."""
+    conn, sql = changed.actor, changed.fitted(CASES[0].sql)
+    before = await changed.ticks()
+    first, second, third = await gathered(
+        conn.fetch(sql, [1]),
+        conn.execute("insert into log values ($1)", [1]),
+        conn.fetchval("select 5"),
+    )
+    assert isinstance(first, pgasync.InvalidCachedStatement)
+    assert second.rowcount == 1
+    assert third == 5
+    assert await changed.ticks() == before
+    assert shown(await conn.fetch(sql, [1])) == CASES[0].after
+
+
+async def test_the_last_of_a_pipeline(changed: Stage) -> None:
+    conn, sql = changed.actor, changed.fitted(CASES[0].sql)
+    first, second = await gathered(
+        conn.execute("insert into log values ($1)", [1]), conn.fetch(sql, [1])
+    )
+    assert first.rowcount == 1
+    assert shown(second) == CASES[0].after
+
+
+async def test_commit_behind(changed: Stage) -> None:
+    """The transaction's end has been answered: nothing of it may come after that."""
+    conn, sql = changed.actor, changed.fitted(CASES[0].sql)
+    before = await changed.ticks()
+    conn._core.begin("BEGIN")
+    first, second, end = await gathered(
+        conn.fetch(sql, [1]),
+        conn.execute("insert into log values ($1)", [1]),
+        conn.commit(),
+    )
+    assert isinstance(first, pgasync.InvalidCachedStatement)
+    assert isinstance(second, pgasync.InternalError)
+    assert second.sqlstate == "25P02"
+    assert isinstance(end, pgasync.TransactionRolledBack)
+    assert await changed.ticks() == before
+    assert await conn.fetch("select * from log where n = $1", [1]) == []
+
+
+async def test_statement_that_ends_it_behind(changed: Stage) -> None:
+    conn, sql = changed.actor, changed.fitted(CASES[0].sql)
+    await conn.execute("rollback")
+    conn._core.begin("BEGIN")
+    first, second, third = await gathered(
+        conn.fetch(sql, [1]),
+        conn.execute("rollback"),
+        conn.execute("insert into log values ($1)", [1]),
+    )
+    assert isinstance(first, pgasync.InvalidCachedStatement)
+    assert second.statusmessage == "ROLLBACK"
+    assert third.rowcount == 1
+    assert len(await conn.fetch("select * from log where n = $1", [1])) == 1
+
+
+async def test_begin_of_somebody_else(changed: Stage) -> None:
+    """A transaction that has work in it from a request whose answer was not there yet:
+    its BEGIN opens nothing, and it may not roll that back."""
+    conn, sql = changed.actor, changed.fitted(CASES[0].sql)
+    conn._core.autocommit = False
+    first, second = await gathered(
+        conn._core.query("begin; insert into log values (7)"), conn.fetch(sql, [1])
+    )
+    assert first.statusmessage == "INSERT 0 1"
+    assert isinstance(second, pgasync.InvalidCachedStatement)
+    assert conn._core.transaction_status == "E"
+    await conn.rollback()
+
+
+async def test_new_texts_behind(changed: Stage) -> None:
+    """A pipeline in a transaction, some of whose texts are not prepared yet."""
+    conn, sql = changed.actor, changed.fitted(CASES[0].sql)
+    before = await changed.ticks()
+    conn._core.begin("BEGIN")
+    found, inserted, five, found_again = await gathered(
+        conn.fetch(sql, [1]),
+        conn.execute("insert into log values ($1)", [1]),
+        conn.fetchval("select 5 /* new */"),
+        conn.fetch(sql, [1]),
+    )
+    assert shown(found) == shown(found_again) == CASES[0].after
+    assert (inserted.rowcount, five) == (1, 5)
+    await conn.commit()
+    assert await changed.ticks() == before + 2
+    assert len(await conn.fetch("select * from log where n = $1", [1])) == 1
+
+
+async def test_cancelled_at_any_time(stage: Stage) -> None:
+    """Of a pipeline that is sent again some requests are given up: the others have a
+    result or an error, and what has a result has run once."""
+    await stage.changer.execute("create table log (n int)")
+    sql = "insert into log values ($1) returning *"
+    conn = stage.actor
+    for n in range(120):
+        await conn.fetch(sql, [n])
+        await stage.changer.execute(
+            "do $$ begin alter table log add b int; alter table log drop b; end $$"
+            if n % 3 == 0
+            else f"do $$ begin alter table log add c{n} int; end $$"
+        )
+        await stage.changer.execute("truncate log")
+        conn._core.begin("BEGIN")
+        tasks = [asyncio.ensure_future(conn.fetch(sql, [k])) for k in range(4)]
+        for _ in range(n % 5):
+            await asyncio.sleep(0)
+        await asyncio.sleep((n % 7) * 0.0002)
+        tasks[n % 4].cancel()
+        outcome = await asyncio.gather(*tasks, return_exceptions=True)
+        kept = [k for k, got in enumerate(outcome) if isinstance(got, list)]
+        if conn._core.transaction_status == "T":
+            await conn.commit()
+            rows = await stage.changer.fetch("select n from log order by n")
+            found = [row[0] for row in rows]
+            assert set(kept) <= set(found)
+            assert len(set(found)) == len(found)
+        else:
+            await conn.rollback()
+            assert await stage.changer.fetchval("select count(*) from log") == 0
+        assert await conn.fetchval("select 1") == 1
+        await conn.commit()
+
+
+# Statements in other forms
+
+
+async def test_prepared_object(stage: Stage) -> None:
+    """PreparedStatement: healed, and prepared anew where the change is known."""
+    case = CASES[0]
+    await stage.begin(case)
+    conn = stage.actor
+    statement = await conn.prepare(stage.fitted(case.sql))
+    assert shown(await statement.fetch([1])) == case.before
+    await stage.change(case, hidden=True)
+    assert shown(await statement.fetch([1])) == case.after
+    conn._core.begin("BEGIN")
+    await conn.fetchval("select 1")
+    await stage.changer.execute("alter table t rename column b to c")
+    assert shown(await statement.fetch([1])) == case.after
+    await conn.commit()
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["told", "hidden"])
+async def test_inferred_parameters(stage: Stage, hidden: bool) -> None:
+    """Parameters whose type only the value tells are told again."""
+    conn = stage.actor
+    await conn.execute(TABLE)
+    sql = "select pg_typeof($1)::text, * from t"
+    assert shown_all(await conn.fetch(sql, ["x"])) == [("text", 1, 10)]
+    change = "alter table t drop column a"
+    await stage.changer.execute(f"do $$ begin {change}; end $$" if hidden else change)
+    conn._core.begin("BEGIN")
+    if not hidden:
+        await conn.fetchval("select 1")
+    assert shown_all(await conn.fetch(sql, ["y"])) == [("text", 1)]
+    await conn.commit()
+
+
+def shown_all(rows: Any) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in rows]
+
+
+async def test_row_factory(stage: Stage) -> None:
+    conn = stage.actor
+    await conn.execute(TABLE)
+    sql = "select * from t"
+    assert await conn.fetch(sql, row_factory=dict) == [{"id": 1, "a": 10}]
+    await stage.change(CASES[0], hidden=True)
+    conn._core.begin("BEGIN")
+    rows = await conn.fetch(sql, row_factory=dict)
+    assert rows == [{"id": 1, "a": 10, "b": "x"}]
+    await conn.commit()
+
+
+async def test_name_that_is_taken(stage: Stage) -> None:
+    """A pooler may give the connection a session where the name is in use."""
+    conn = stage.actor
+    await conn.fetchval("select 1 /* taken */")
+    name = await conn.fetchval(
+        "select name from pg_prepared_statements where statement ~ '^select 1 /. taken'"
+    )
+    await conn._core.query("deallocate all")
+    await conn._core.query(f"prepare {name} as select 2")
+    assert await conn.fetchval("select 1 /* taken */") == 1
+    await conn._core.query("deallocate all")
+    await conn._core.query(f"prepare {name} as select 2")
+    conn._core.begin("BEGIN")
+    assert await conn.fetchval("select 1 /* taken */") == 1
+    await conn.commit()
+
+
+async def test_other_statements_of_the_transaction(stage: Stage) -> None:
+    """The first one finds out about another program's change: those behind it are
+    prepared anew at once."""
+    conn = stage.actor
+    await conn.execute(TABLE)
+    texts = ["select * from t", "select * from t where id = 1", "select a.* from t a"]
+    for text in texts:
+        await conn.fetch(text)
+    await stage.change(CASES[0], hidden=True)
+    conn._core.begin("BEGIN")
+    for text in texts:
+        assert shown_all(await conn.fetch(text)) == [(1, 10, "x")]
+    await conn.commit()
+
+
+async def test_other_connections(stage: Stage, connect: Connect) -> None:
+    """One connection runs into another program's change: the others know."""
+    settings = {"search_path": stage.place}
+    others = [
+        await connect(autocommit=True, server_settings=settings) for _ in range(3)
+    ]
+    await stage.changer.execute(TABLE)
+    for conn in (stage.actor, *others):
+        await conn.fetch("select * from t")
+    await stage.change(CASES[0], hidden=True)
+    await stage.actor.fetch("select * from t")
+    for conn in others:
+        conn._core.begin("BEGIN")
+        await conn.fetchval("select 1")
+        assert shown_all(await conn.fetch("select * from t")) == [(1, 10, "x")]
+        await conn.commit()
+
+
+async def test_what_needs_no_new_statement(stage: Stage) -> None:
+    """Creating things, and changes that come to nothing for a statement, cost at most
+    one description in a transaction; no other request."""
+    conn = stage.actor
+    await conn.execute(TABLE)
+    await conn.fetch("select * from t")
+
+    async def prepared() -> Any:
+        return await stage.actor.fetchval(
+            "select prepare_time::text from pg_prepared_statements"
+            " where statement = 'select * from t'"
+        )
+
+    first = await prepared()
+    conn._core.begin("BEGIN")
+    await conn.execute("create table other (n int)")
+    await conn.execute("create index on other (n)")
+    await conn.execute("create type mood as enum ('sad')")
+    await conn.execute("grant select on other to public")
+    await conn.execute("truncate other")
+    await conn.fetch("select * from t")
+    assert await prepared() == first
+    await conn.execute("alter table other add m int")
+    await conn.fetch("select * from t")
+    assert await prepared() > first
+    await conn.rollback()
