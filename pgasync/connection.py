@@ -431,10 +431,14 @@ class Connection:
                 timer.cancel()
 
     def terminate(self) -> None:
-        """Closes the socket now. Needs no loop, waits for nothing, never raises."""
+        """Closes the socket now. Needs no loop, waits for nothing, never raises. Where
+        its loop runs on, the server is asked to stop what still runs there."""
         self._left = True
+        busy = self._core.pending > 0
         self._core.terminate()
         self._link.ended(self._core)
+        if busy:
+            self._link.forsake(self._core)
 
     def _break(self, error: ConnectionLost) -> None:
         self._core.terminate(error)

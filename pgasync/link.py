@@ -336,6 +336,17 @@ class Link:
             deadline = self.loop.time() + self.config.cancel_timeout
             self._spawn(self._cancel_once(core, deadline))
 
+    def forsake(self, core: _core.Connection) -> None:
+        """terminate() has closed the socket, which the server notices only when the
+        statement that runs there has a result: it is asked to stop."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._forsake, core)
+
+    def _forsake(self, core: _core.Connection) -> None:
+        if core.backend_key:
+            deadline = self.loop.time() + self.config.cancel_timeout
+            self._spawn(self._cancel_once(core, deadline))
+
     async def _cancel_once(self, core: _core.Connection, deadline: float) -> None:
         await self._send(core, deadline)
 

@@ -41,7 +41,8 @@ async def until(
     limit = None if deadline is None else max(0.0, deadline - loop.time())
     try:
         done, _ = await asyncio.wait({task}, timeout=limit)
-    except GeneratorExit:  # the loop is gone
+    except GeneratorExit:  # the caller's coroutine is closed: it cannot wait
+        _leave(task, discard)
         raise
     except BaseException:
         await _stop(task, discard)
@@ -52,14 +53,18 @@ async def until(
     return task.result()
 
 
-async def _stop(task: asyncio.Task[T], discard: Callable[[T], object]) -> None:
+def _leave(task: asyncio.Task[T], discard: Callable[[T], object]) -> None:
     def settle(done: asyncio.Task[T]) -> None:
         if not done.cancelled() and done.exception() is None:
             discard(done.result())
 
-    task.add_done_callback(settle)
-    if not task.done():
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        task.add_done_callback(settle)
         task.cancel()
+
+
+async def _stop(task: asyncio.Task[T], discard: Callable[[T], object]) -> None:
+    _leave(task, discard)
     await asyncio.wait({task}, timeout=1.0)
     await asyncio.sleep(0)  # settle is a callback: let it run
 

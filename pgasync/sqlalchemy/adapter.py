@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import itertools
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -367,7 +368,7 @@ class Connection(AdaptedConnection):
     def terminate(self) -> None:
         """Ends the session of a connection that the pool throws away, also from
         where there is no greenlet and no loop."""
-        if not in_greenlet() or self.closed:
+        if self.closed or not self._core.pending or not self._may_wait():
             self._connection.terminate()
             return
         try:
@@ -381,6 +382,11 @@ class Connection(AdaptedConnection):
             raise
         except (pgasync.Error, OSError, TimeoutError):
             self._connection.terminate()
+
+    def _may_wait(self) -> bool:
+        """Whether there is a greenlet to wait in, whose coroutine is not being closed
+        by the garbage collector or by close()."""
+        return in_greenlet() and not isinstance(sys.exc_info()[1], GeneratorExit)
 
     # ------------------------------------------------- how transactions begin
 

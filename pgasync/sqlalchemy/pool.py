@@ -8,6 +8,7 @@ serves asyncio.run() called twice, a loop for each test, and loops in several th
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -34,12 +35,21 @@ class Waiter:
             self.future.set_result(None)
 
 
+SLOT: Any = object()  # in place of an item: the right to make one
+
+
 class AnyLoopQueue(QueueCommon[Any]):
-    """A queue for the greenlets of any loop; the longest waiter is served first."""
+    """A queue for the greenlets of any loop; the longest waiter is served first.
+
+    A waiter may be given SLOT: `take_slot` says whether there is one to take, and
+    `free_slot` is called with one that nobody waits for.
+    """
 
     def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
         self.maxsize = maxsize
         self.use_lifo = use_lifo
+        self.take_slot: Callable[[], bool] = bool
+        self.free_slot: Callable[[], object] = bool
         self._items: deque[Any] = deque()
         self._waiters: deque[Waiter] = deque()
         self._lock = threading.RLock()  # the collector may put() inside of a get()
@@ -68,6 +78,9 @@ class AnyLoopQueue(QueueCommon[Any]):
                     waiter.given.clear()
                 else:
                     return
+            if item is SLOT:
+                self.free_slot()
+                return
             if self.full():
                 raise Full
             self._items.append(item)
@@ -90,6 +103,8 @@ class AnyLoopQueue(QueueCommon[Any]):
         with self._lock:
             if self._items:
                 return self.get_nowait()
+            if self.take_slot():
+                return SLOT
             waiter = Waiter()
             self._waiters.append(waiter)
         try:
@@ -134,9 +149,25 @@ class AnyLoopQueuePool(AsyncAdaptedQueuePool):
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._first_run = AnyLoopLock()
+        self._disposed = False
+        queue: Any = self._pool
+        queue.take_slot = self._inc_overflow
+        queue.free_slot = super()._dec_overflow
+
+    def _dec_overflow(self) -> Any:
+        """A slot that was to get a connection, and did not, goes to the longest
+        waiter: SQLAlchemy's would go on waiting for a connection to be returned."""
+        self._pool.put_nowait(SLOT)
+        return True
 
     def _do_get(self) -> Any:
         record = super()._do_get()
+        if record is SLOT:
+            try:
+                return self._create_connection()
+            except BaseException:
+                self._dec_overflow()
+                raise
         connection: Any = record.dbapi_connection
         if connection is not None:
             try:
@@ -146,6 +177,17 @@ class AnyLoopQueuePool(AsyncAdaptedQueuePool):
                 self._do_return_conn(record)
                 raise
         return record
+
+    def _do_return_conn(self, record: Any) -> None:
+        super()._do_return_conn(record)
+        if self._disposed:
+            super().dispose()
+
+    def dispose(self) -> None:
+        """What is still in use is closed when it is returned, and not left to the
+        garbage collector."""
+        self._disposed = True
+        super().dispose()
 
     def _create_connection(self) -> Any:
         """SQLAlchemy lets one greenlet at a time run the listeners of a new connection,

@@ -162,3 +162,90 @@ def test_fork(url: str) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
     assert done.stderr == ""
+
+
+# Who waits for a connection
+
+
+async def serve_one(engine: AsyncEngine, seconds: float) -> float:
+    """How long it took to be served."""
+    started = asyncio.get_running_loop().time()
+    await asyncio.wait_for(backend(engine), seconds)
+    return asyncio.get_running_loop().time() - started
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+async def test_a_waiter_connects_in_place_of_another(
+    dsn: str, make_engine: Callable[..., AsyncEngine], how: str
+) -> None:
+    """Whoever waits for the connection that another one is making makes it, as soon as
+    the other one has given up: no connection will be returned to the pool."""
+    attempts = 0
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def creator(*arguments: Any, **keywords: Any) -> pgasync.Connection:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            reached.set()
+            await go_on.wait()
+            raise pgasync.OperationalError("not this time")
+        return await pgasync.connect(dsn)
+
+    engine = make_engine(
+        async_creator=creator, pool_size=1, max_overflow=0, pool_timeout=30
+    )
+    first = asyncio.ensure_future(backend(engine))
+    await reached.wait()
+    waiting = [asyncio.ensure_future(serve_one(engine, 5)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    assert attempts == 1
+    if how == "fails":
+        go_on.set()
+    else:
+        first.cancel()
+    with pytest.raises((exc.OperationalError, asyncio.CancelledError)):
+        await first
+    assert max(await asyncio.gather(*waiting)) < 5
+    assert attempts == 2
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+
+
+async def test_a_slot_that_nobody_takes(
+    dsn: str, make_engine: Callable[..., AsyncEngine]
+) -> None:
+    """Its waiter is cancelled in the moment in which it is given the slot."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def creator(*arguments: Any, **keywords: Any) -> pgasync.Connection:
+        reached.set()
+        await go_on.wait()
+        raise pgasync.OperationalError("never")
+
+    engine = make_engine(async_creator=creator, pool_size=1, max_overflow=0)
+    pool: Any = engine.pool
+    first = asyncio.ensure_future(backend(engine))
+    await reached.wait()
+    second = asyncio.ensure_future(backend(engine))
+    await asyncio.sleep(0.01)
+    first.add_done_callback(lambda _: second.cancel())
+    go_on.set()
+    done = await asyncio.gather(first, second, return_exceptions=True)
+    assert [*map(type, done)] == [exc.OperationalError, asyncio.CancelledError]
+    assert (pool.checkedout(), pool.overflow()) == (0, -1)
+
+
+async def test_returned_after_dispose(
+    dsn: str, make_engine: Callable[..., AsyncEngine]
+) -> None:
+    """Nobody will take it out of a pool that has been left: it is closed."""
+    engine = make_engine(pool_size=2)
+    left = engine.pool
+    async with engine.connect() as first, engine.connect() as second:
+        raws = [await raw_of(first), await raw_of(second)]
+        await engine.dispose()
+        assert [raw.closed for raw in raws] == [False, False]
+        await first.execute(OWN_PID)
+    assert [raw.closed for raw in raws] == [True, True]
+    assert left.checkedin() == left.checkedout() == 0  # type: ignore[attr-defined]

@@ -55,6 +55,27 @@ async def table(watcher: Any) -> AsyncIterator[str]:
 # --- single moments ----------------------------------------------------------
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_terminate_stops_the_statement(
+    connect: Callable[..., Any], watcher: Any, cancelled: bool
+) -> None:
+    """The server would notice the closed socket only when the statement is over."""
+    conn = await connect()
+    running = asyncio.ensure_future(conn.execute("select pg_sleep(60)"))
+    asked = "select state = 'active' from pg_stat_activity where pid = $1"
+    while not await watcher.fetchval(asked, [conn.info.backend_pid]):
+        await asyncio.sleep(0.001)
+    if cancelled:
+        running.cancel()  # another CancelRequest is on its way
+    conn.terminate()
+    with pytest.raises((pgasync.InterfaceError, asyncio.CancelledError)):
+        await running
+    deadline = time.monotonic() + DRAIN_S
+    while await watcher.fetchval(asked, [conn.info.backend_pid]) is not None:
+        assert time.monotonic() < deadline, "still runs"
+        await asyncio.sleep(0.01)
+
+
 async def test_before_first_step(conn: Any, watcher: Any, table: str) -> None:
     task = asyncio.ensure_future(conn.execute(f"insert into {table} values (1)"))
     await finished(task)

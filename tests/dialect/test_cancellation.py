@@ -1,0 +1,439 @@
+"""SQLAlchemy's promises about cancellation, at every suspension of what users write:
+no connection is leaked and no slot of the pool lost, the task ends cancelled, the next
+use works, and what was committed is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Container, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import NullPool
+
+from dialect.cuts import HOWS, Close, Closed, Cut, From, Room, Work, Write, run, usable
+
+pytestmark = pytest.mark.filterwarnings("error::sqlalchemy.exc.SAWarning")
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Row(Base):
+    __tablename__ = "cut"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token: Mapped[int] = mapped_column(sa.BigInteger)
+    n: Mapped[int]
+
+
+INSERT = sa.insert(Row)
+
+
+class Boom(Exception):
+    pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_collections() -> Iterator[None]:
+    """What is there before the tests need not be looked at by each collection."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+async def room(
+    connect: Callable[..., Any], schema: str, make_engine: Callable[..., AsyncEngine]
+) -> AsyncIterator[Room]:
+    watcher = await connect(autocommit=True)
+    await watcher.execute(
+        f"create table {schema}.cut"
+        " (id serial primary key, token bigint not null, n int not null)"
+    )
+    await watcher.execute(f"insert into {schema}.cut (token, n) values (0, 1)")
+    name = f"cut_{random.getrandbits(40):x}"
+    room = Room(watcher, name, schema, make_engine)
+    asyncio.get_running_loop().set_exception_handler(room.complain)
+    yield room
+    asyncio.get_running_loop().set_exception_handler(None)
+    gc.collect()
+    assert room.complaints == []
+
+
+# ------------------------------------------------- what users write
+
+
+async def insert(conn: AsyncConnection, write: Write) -> None:
+    for n in range(write.rows):
+        await conn.execute(INSERT, {"token": write.token, "n": n})
+
+
+async def core(engine: AsyncEngine, write: Write) -> None:
+    async with engine.connect() as conn:
+        await insert(conn, write)
+        write.began_commit = True
+        await conn.commit()
+        write.committed = True
+
+
+async def by_hand(engine: AsyncEngine, write: Write) -> None:
+    conn = await engine.connect()
+    try:
+        await insert(conn, write)
+        write.began_commit = True
+        await conn.commit()
+        write.committed = True
+    finally:
+        await conn.close()
+
+
+async def begin(engine: AsyncEngine, write: Write) -> None:
+    async with engine.begin() as conn:
+        await insert(conn, write)
+        write.began_commit = True
+    write.committed = True
+
+
+async def session(engine: AsyncEngine, write: Write) -> None:
+    async with AsyncSession(engine) as session:
+        first = await session.get(Row, 1)
+        assert first is not None
+        for n in range(write.rows):
+            session.add(Row(token=write.token, n=n))
+        await session.flush()
+        write.began_commit = True
+        await session.commit()
+        write.committed = True
+
+
+async def session_begin(engine: AsyncEngine, write: Write) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all([Row(token=write.token, n=n) for n in range(write.rows)])
+        write.began_commit = True
+    write.committed = True
+
+
+SERIES = sa.text("select n, repeat('x', 1000) from generate_series(1, 400) n")
+
+
+async def stream(engine: AsyncEngine, write: Write) -> None:
+    async with engine.connect() as conn, conn.stream(SERIES) as result:
+        seen = 0
+        async for row in result:
+            assert row.n == seen + 1
+            seen += 1
+            if seen == 60:
+                break
+        await result.fetchmany(300)
+
+
+async def stream_autocommit(engine: AsyncEngine, write: Write) -> None:
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level="AUTOCOMMIT")
+        async with conn.stream(SERIES) as result:
+            await result.fetchone()
+            await result.fetchmany(100)
+
+
+async def failed(engine: AsyncEngine, write: Write) -> None:
+    with pytest.raises(Boom):
+        async with engine.begin() as conn:
+            await insert(conn, write)
+            raise Boom
+
+
+async def failed_statement(engine: AsyncEngine, write: Write) -> None:
+    with pytest.raises(exc.DBAPIError):
+        async with engine.begin() as conn:
+            await insert(conn, write)
+            await conn.execute(sa.text("select 1/0"))
+
+
+async def savepoints(engine: AsyncEngine, write: Write) -> None:
+    async with engine.begin() as conn:
+        async with conn.begin_nested():
+            await insert(conn, write)
+        with pytest.raises(Boom):
+            async with conn.begin_nested():
+                await insert(conn, write)
+                raise Boom
+        write.began_commit = True
+    write.committed = True
+
+
+async def autocommit(engine: AsyncEngine, write: Write) -> None:
+    write.whole = False
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level="AUTOCOMMIT")
+        write.began_commit = True
+        await insert(conn, write)
+        write.committed = True
+
+
+async def stuck(engine: AsyncEngine, write: Write) -> None:
+    """The server would be busy for long. (Not for ever: a CancelRequest may come before
+    the statement has begun, and the connection is gone before it is sent again.)"""
+    async with engine.connect() as conn:
+        await insert(conn, write)
+        with pytest.raises(exc.OperationalError):
+            await conn.execute(sa.text("select pg_sleep(3)"))
+
+
+async def executemany(engine: AsyncEngine, write: Write) -> None:
+    write.rows = 50
+    async with engine.begin() as conn:
+        await conn.execute(INSERT, [{"token": write.token, "n": n} for n in range(50)])
+        write.began_commit = True
+    write.committed = True
+
+
+async def waiting(engine: AsyncEngine, write: Write) -> None:
+    """The pool has one connection, which another task has, and a third one is behind
+    us in the queue."""
+
+    async def hold(turns: int) -> None:
+        async with engine.connect() as conn:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert await conn.scalar(sa.text("select 7")) == 7
+
+    holder = asyncio.ensure_future(hold(3))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    ours = asyncio.ensure_future(asyncio.sleep(0))
+    ours.add_done_callback(lambda _: behind.append(asyncio.ensure_future(hold(0))))
+    behind: list[asyncio.Task[None]] = []
+    try:
+        await core(engine, write)
+    finally:
+        await asyncio.wait({holder, ours})
+        await asyncio.gather(holder, *behind)
+
+
+async def timed_out(engine: AsyncEngine, write: Write) -> None:
+    """As waiting(), but nobody gives the connection back in time."""
+    async with engine.connect():
+        with pytest.raises(exc.TimeoutError):
+            await engine.connect()
+
+
+async def two_at_once(engine: AsyncEngine, write: Write) -> None:
+    """Both make a connection, the first of the engine."""
+
+    async def other() -> None:
+        async with engine.connect() as conn:
+            assert await conn.scalar(sa.text("select 5")) == 5
+
+    beside = asyncio.ensure_future(other())
+    try:
+        await core(engine, write)
+    finally:
+        await beside
+
+
+CREATED = sa.MetaData()
+for number in range(3):
+    sa.Table(f"made_{number}", CREATED, sa.Column("id", sa.Integer, primary_key=True))
+
+
+async def create_all(engine: AsyncEngine, write: Write) -> None:
+    async with engine.begin() as conn:
+        await conn.run_sync(CREATED.create_all)
+        await insert(conn, write)
+        write.began_commit = True
+    write.committed = True
+    async with engine.begin() as conn:
+        await conn.run_sync(CREATED.drop_all)
+
+
+async def dispose(engine: AsyncEngine, write: Write) -> None:
+    """With one connection in the pool and one in use."""
+    async with engine.connect() as conn:
+        async with engine.connect():
+            pass
+        await insert(conn, write)
+        await engine.dispose()
+        write.began_commit = True
+        await conn.commit()
+        write.committed = True
+    async with engine.connect() as conn:
+        assert await conn.scalar(sa.text("select 3")) == 3
+
+
+async def ended_while_closing(engine: AsyncEngine, write: Write) -> None:
+    """invalidate(): SQLAlchemy closes the connection, with a statement in flight."""
+    async with engine.connect() as conn:
+        await insert(conn, write)
+        await conn.invalidate()
+
+
+@dataclass
+class Scenario:
+    work: Work
+    cold: bool = False  # each run makes its own connections
+    new: bool = False  # … and they are the first of their engine
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+
+ONE: dict[str, Any] = {"pool_size": 1, "max_overflow": 0}
+TWO: dict[str, Any] = {"pool_size": 1, "max_overflow": 1}
+
+SCENARIOS = {
+    "core": Scenario(core, keywords=ONE),
+    "by hand": Scenario(by_hand, keywords=ONE),
+    "begin": Scenario(begin, keywords=ONE),
+    "session": Scenario(session, keywords=ONE),
+    "session begin": Scenario(session_begin, keywords=ONE),
+    "stream": Scenario(stream, keywords=ONE),
+    "stream in autocommit": Scenario(stream_autocommit, keywords=ONE),
+    "pre-ping": Scenario(core, keywords={**ONE, "pool_pre_ping": True}),
+    "no pool": Scenario(core, keywords={"poolclass": NullPool}),
+    "overflow": Scenario(waiting, keywords=TWO),
+    "connecting": Scenario(core, cold=True, keywords=ONE),
+    "first connection": Scenario(core, new=True, keywords=ONE),
+    "two first ones": Scenario(two_at_once, new=True, keywords=TWO),
+    "waiting": Scenario(waiting, keywords=ONE),
+    "waiting for the first": Scenario(waiting, new=True, keywords=ONE),
+    "timed out": Scenario(timed_out, keywords={**ONE, "pool_timeout": 0.001}),
+    "failed": Scenario(failed, keywords=ONE),
+    "failed statement": Scenario(failed_statement, keywords=ONE),
+    "savepoints": Scenario(savepoints, keywords=ONE),
+    "autocommit": Scenario(autocommit, keywords=ONE),
+    "stuck": Scenario(
+        stuck, keywords={**ONE, "connect_args": {"command_timeout": 0.02}}
+    ),
+    "executemany": Scenario(executemany, keywords=ONE),
+    "create_all": Scenario(create_all, keywords=ONE),
+    "dispose": Scenario(dispose, keywords=TWO),
+    "invalidate": Scenario(ended_while_closing, keywords=ONE),
+}
+
+
+class Sweep:
+    """Runs a scenario again and again, cut at one point after the other."""
+
+    def __init__(self, room: Room, scenario: Scenario) -> None:
+        self.room = room
+        self.scenario = scenario
+        self.engine = room.engine(**scenario.keywords)
+        self.cuts = 0
+
+    async def once(self, points: Container[int], how: str) -> int:
+        """Cut at `points`; the number of suspensions there were."""
+        scenario, room = self.scenario, self.room
+        if scenario.new:
+            await self.engine.dispose()
+            self.engine = room.engine(**scenario.keywords)
+        elif scenario.cold:
+            await self.engine.dispose()
+        write = Write(next(room.tokens))
+        cut = Cut(scenario.work(self.engine, write), points, how)
+        task = await run(cut)
+        if cut.asked:
+            assert task.cancelled(), f"the cancel was swallowed: {task!r}"
+            self.cuts += 1
+        else:
+            task.result()
+        write.check(await room.settled(self.engine, token=write.token))
+        await usable(self.engine, write.token)
+        return cut.steps
+
+    async def everywhere(self, how: str) -> int:
+        """At each suspension; their number."""
+        step = 1
+        while await self.once({step}, how) >= step:
+            step += 1
+        return step - 1
+
+    async def twice(self, first: int, how: str) -> None:
+        """At `first` and at each that comes after it."""
+        second = first + 1
+        while await self.once({first, second}, how) >= second:
+            second += 1
+
+
+@pytest.fixture(scope="module")
+def cuts(summary: list[str]) -> Iterator[Counter[str]]:
+    counted: Counter[str] = Counter()
+    yield counted
+    summary.append(
+        f"dialect, cancelled at every suspension: {counted.total()} cuts in "
+        f"{len(counted)} pieces of work"
+    )
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_cut(room: Room, cuts: Counter[str], name: str) -> None:
+    """At each suspension, in each way; and at all that come after it, too."""
+    sweep = Sweep(room, SCENARIOS[name])
+    for how in HOWS:
+        steps = await sweep.everywhere(how)
+        assert steps > 1
+    for first, how in zip(range(1, steps + 1), itertools.cycle(HOWS)):
+        await sweep.once(From(first), how)
+        await sweep.once({first, first + random.randrange(1, 5)}, how)
+    cuts[name] += sweep.cuts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_cut_twice(room: Room, cuts: Counter[str], name: str, how: str) -> None:
+    """At each pair of suspensions, and from each on."""
+    sweep = Sweep(room, SCENARIOS[name])
+    for first in range(1, 1 + await sweep.everywhere(how)):
+        await sweep.twice(first, how)
+        await sweep.once(From(first), how)
+    cuts[name] += sweep.cuts
+
+
+# ------------------------------------------------------- coroutines that are closed
+
+
+async def plain(engine: AsyncEngine, write: Write) -> None:
+    conn = await engine.connect()
+    await insert(conn, write)
+    await conn.execute(sa.text("select pg_sleep(0.01)"))
+    write.began_commit = True
+    await conn.commit()
+    write.committed = True
+    await conn.close()
+
+
+@pytest.mark.filterwarnings("default::sqlalchemy.exc.SAWarning")
+@pytest.mark.parametrize("cold", [False, True])
+async def test_closed_coroutine(room: Room, cold: bool) -> None:
+    """Nothing can be awaited any more. What is left is closed all the same, by the
+    driver or by the collector, and what runs at the server is stopped."""
+    engine = room.engine(**ONE)
+    step, over = 1, False
+    while not over:
+        if cold:
+            await engine.dispose()
+        write = Write(next(room.tokens))
+        cut = Close(plain(engine, write), {step}, "at")
+        try:
+            await cut
+        except Closed:
+            pass
+        else:
+            over = True
+        del cut
+        gc.collect()
+        write.check(await room.settled(engine, token=write.token))
+        await usable(engine, write.token)
+        step += 1
+    assert step > 5
