@@ -15,9 +15,12 @@ from sqlalchemy import exc, types
 from sqlalchemy.dialects.postgresql import (
     ARRAY,
     BYTEA,
+    CIDR,
     CITEXT,
+    DOMAIN,
     ENUM,
     HSTORE,
+    INET,
     INTERVAL,
     JSON,
     JSONB,
@@ -106,6 +109,30 @@ class PgBigInteger(types.BigInteger):
 
 class PgEnum(ENUM):
     render_bind_cast = True
+
+
+class PgDomain(DOMAIN):
+    """Beside others in VALUES, a parameter without it is text to the server."""
+
+    render_bind_cast = True
+
+
+def as_text(value: Any) -> Any:
+    """An object of ipaddress."""
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+class PgInet(INET):
+    """Without a cast, as what a CIDR is compared with may be an INET: as text, which
+    the server takes for either."""
+
+    def bind_processor(self, dialect: Any) -> Processor:
+        return as_text
+
+
+class PgCidr(CIDR):
+    def bind_processor(self, dialect: Any) -> Processor:
+        return as_text
 
 
 class PgInterval(INTERVAL):
@@ -197,11 +224,11 @@ class _DecodedJson:
 
 
 class PgJson(_DecodedJson, JSON):
-    pass
+    render_bind_cast = True  # as SQLAlchemy's own has it, later than 2.0.26
 
 
 class PgJsonb(_DecodedJson, JSONB):
-    pass
+    render_bind_cast = True
 
 
 class PgHStore(HSTORE):
@@ -263,6 +290,9 @@ COLSPECS: dict[Any, Any] = {
     types.String: PgString,
     types.CHAR: PgChar,
     CITEXT: CITEXT,
+    DOMAIN: PgDomain,
+    INET: PgInet,
+    CIDR: PgCidr,
     REGCONFIG: PgRegConfig,
     REGCLASS: PgRegClass,
     OID: PgOid,

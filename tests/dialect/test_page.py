@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ import pytest
 import pgasync
 
 PAGE = Path(__file__).parents[2] / "docs" / "sqlalchemy.md"
-ADDRESS = "postgresql+pgasync://app@localhost/app"
+ADDRESS = "://app@localhost/app"
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.S | re.M)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
 PRINTED = re.compile(r"^\s*print\(.*?\)  # (.*)$", re.M)
@@ -32,28 +34,31 @@ PROGRAMS = {
 
 @pytest.fixture
 async def address(dsn: str) -> Any:
-    """The suite's server, with an empty schema in front of the search path."""
+    """The URL of the server behind the dialect, with an empty schema in the path."""
     scheme, _, rest = dsn.partition("://")
     assert scheme in ("postgresql", "postgres"), "PGASYNC_TEST_DSN has to be a URI"
     async with pgasync.connect(dsn) as conn:
         await conn.execute("drop schema if exists page cascade; create schema page")
     separator = "&" if "?" in rest else "?"
-    yield f"postgresql+pgasync://{rest}{separator}options=-csearch_path%3Dpage,public"
+    yield f"://{rest}{separator}options=-csearch_path%3Dpage,public"
     async with pgasync.connect(dsn) as conn:
         await conn.execute("set client_min_messages = warning")
         await conn.execute("drop schema page cascade")
 
 
 @pytest.mark.parametrize("title", PROGRAMS)
-async def test_section(title: str, address: str, capsys: Any) -> None:
+async def test_section(
+    title: str, address: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = PROGRAMS[title]
     wanted = PRINTED.findall(source)
     source = textwrap.dedent(source).replace(ADDRESS, address)
     code = compile(
         source, f"docs/sqlalchemy.md, {title}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     )
-    names: dict[str, Any] = {"__name__": "page"}
-    done = eval(code, names)
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    done = eval(code, vars(module))
     if inspect.iscoroutine(done):
         await done
     assert capsys.readouterr().out.splitlines() == wanted

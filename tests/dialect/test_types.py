@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import uuid
 from collections.abc import Callable
 from decimal import Decimal
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -218,6 +219,51 @@ async def test_network_addresses(
             assert await conn.scalar(
                 sa.select(sa.func.count()).where(table.c.many == row["many"])
             ) == len(found)
+
+
+DOMAINS: list[tuple[Any, list[Any]]] = [
+    (sa.Uuid, [uuid.UUID(int=1), uuid.UUID(int=2)]),
+    (sa.LargeBinary, [b"\xff", b""]),
+    (sa.DateTime(timezone=True), [noon.replace(tzinfo=UTC) for noon in NOONS]),
+    (sa.Interval, [dt.timedelta(1), dt.timedelta(2)]),
+    (sa.Boolean, [True, False]),
+    (sa.Float, [1.5, 2.5]),
+    (pg.ARRAY(sa.Integer), [[1], []]),
+    (pg.INT4RANGE, [Range(1, 2), Range(3, 4)]),
+    (pg.INET, [ip_address("::1"), ip_address("10.0.0.1")]),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+@pytest.mark.parametrize(("kind", "values"), DOMAINS, ids=repr)
+@pytest.mark.parametrize("is_domain", [True, False])
+async def test_values_beside_others(
+    engine: AsyncEngine, kind: Any, values: list[Any], is_domain: bool
+) -> None:
+    """What the ORM writes for several objects: INSERT … SELECT … FROM (VALUES …), where
+    a parameter without a cast is text to the server."""
+    table = table_of(pg.DOMAIN("of_mine", kind) if is_domain else kind)
+    insert = sa.insert(table).returning(table.c.v, sort_by_parameter_order=True)
+    async with engine.begin() as conn:
+        await conn.run_sync(table.metadata.create_all)
+        rows = [{"v": value} for value in values]
+        assert (await conn.scalars(insert, rows)).all() == values
+        where = sa.select(table.c.v).where(table.c.v == values[0])
+        assert (await conn.scalars(where)).all() == values[:1]
+
+
+async def test_networks_of_addresses(engine: AsyncEngine) -> None:
+    """What is compared with a cidr need not be one."""
+    table = sa.Table("nets", sa.MetaData(), sa.Column("net", pg.CIDR))
+    inside = table.c.net.op(">>", is_comparison=True)
+    async with engine.begin() as conn:
+        await conn.run_sync(table.metadata.create_all)
+        nets = [{"net": ip_network("10.0.0.0/8")}, {"net": "192.168.0.0/16"}]
+        await conn.execute(sa.insert(table), nets)
+        for given in ("10.1.2.3/24", ip_interface("10.1.2.3/24")):
+            literal = sa.literal(given, pg.CIDR)
+            found = await conn.scalars(sa.select(table.c.net).where(inside(literal)))
+            assert found.all() == [ip_network("10.0.0.0/8")]
 
 
 async def test_ranges_of_sqlalchemy(engine: AsyncEngine) -> None:
