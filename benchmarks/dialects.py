@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import sys
 import tempfile
 import warnings
@@ -70,7 +71,7 @@ def short(text: str) -> str:
 
 
 async def outcome(case: Case, side: Side) -> str:
-    """What the case sees, with the warnings about what it forgets."""
+    """What the case sees, with the warnings about it."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
@@ -79,9 +80,10 @@ async def outcome(case: Case, side: Side) -> str:
             seen = "raised " + look.show(error)
         finally:
             await side.tidy()
-    for warning in warned:
-        seen += f"; {warning.category.__name__}"
-    return seen
+    kinds = {warning.category.__name__ for warning in warned}
+    if not side.is_ours:
+        kinds.discard("ResourceWarning")  # of asyncpg's sockets, now or later
+    return "; ".join([seen, *sorted(kinds)])
 
 
 async def run(place: Place, cases: list[Case]) -> list[Seen]:
@@ -126,6 +128,7 @@ def main() -> None:
     )
     parser.add_argument("words", nargs="*", metavar="WORD")
     options = parser.parse_args()
+    logging.disable()  # of the pool, about what a case forgets
     # What the entry point of an installed pgasync says: an uninstalled one works, too.
     registry.register(
         "postgresql.pgasync", "pgasync.sqlalchemy.dialect", "PGDialect_pgasync"

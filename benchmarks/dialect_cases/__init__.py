@@ -1,6 +1,16 @@
 """The cases of benchmarks/dialects.py, a module for each part of what programs do."""
 
-from . import constructs, errors, look, orm, statements, values
+from . import (
+    connecting,
+    constructs,
+    errors,
+    look,
+    orm,
+    raw,
+    statements,
+    transactions,
+    values,
+)
 from .case import CASES, Case
 from .side import SETUP, Place, Side
 
@@ -10,10 +20,13 @@ __all__ = [
     "Case",
     "Place",
     "Side",
+    "connecting",
     "constructs",
     "errors",
     "look",
     "orm",
+    "raw",
     "statements",
+    "transactions",
     "values",
 ]

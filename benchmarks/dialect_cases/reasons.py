@@ -58,3 +58,29 @@ STALE = (
     "counts make supports_sane_multi_rowcount true: the ORM notices rows that others"
     " have changed also where it writes many at once"
 )
+PLACES = "every form of a URL's host that libpq or SQLAlchemy's psycopg dialect takes"
+NAMES = "the driver takes named parameters, too"
+TUPLES = "rows of the driver are tuples, not Records"
+CONNECT = (
+    "what fails while connecting is SQLAlchemy's error of its class, with the server's"
+    " SQLSTATE; asyncpg's own exceptions and OSError come as they are"
+)
+WRONG_KEYWORD = (
+    "an InterfaceError that names the keyword, and the nearest known one; asyncpg's are"
+    " of several classes, TypeError among them"
+)
+IN_THE_URL = "every keyword of connect() may stand in the URL, as with psycopg"
+API = (
+    "the driver's own connection has pgasync's methods: closed, info.backend_pid,"
+    " info.server_version, info.parameters, info.transaction_status; cursor() is PEP"
+    " 249's; errors are pgasync's"
+)
+PARAMETERS = "parameters go as one list: fetch(sql, [a, b])"
+STATUS = "a cursor; the command's tag is its statusmessage, the count its rowcount"
+LATER = "pgasync has no COPY and no LISTEN yet"
+ONE_TRANSACTION = (
+    "what runs at driver_connection belongs to the transaction of SQLAlchemy's"
+    " connection, and is rolled back with it; asyncpg's stands for itself until"
+    " SQLAlchemy has run its first statement"
+)
+AWAIT = "dbapi_connection.await_() of SQLAlchemy 2.0's dialects is there on 2.1, too"

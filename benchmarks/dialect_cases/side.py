@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -147,10 +148,11 @@ class Side:
             return error
 
     async def tidy(self) -> None:
-        """After a case."""
+        """After a case: no engine of its own, nothing in the table for what commits."""
         while self._made:
             await self._made.pop().dispose()
+        async with self.shared.begin() as conn:
+            await conn.execute(text("delete from keep"))
 
     async def close(self) -> None:
-        await self.tidy()
         await self.shared.dispose()

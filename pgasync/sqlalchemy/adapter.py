@@ -317,6 +317,10 @@ class Connection(AdaptedConnection):
                     await_only(core.rollback())
                 core.autocommit = False
 
+    def await_(self, awaitable: Awaitable[_T]) -> _T:
+        """The same of something awaitable, as asyncpg's dialect has it."""
+        return self.run_async(lambda _connection: awaitable)
+
     def _begin_stream(self, name: str) -> None:
         core = self._core
         if core.autocommit and not core.in_transaction:

@@ -14,9 +14,11 @@ from ..keywords import KNOWN
 
 # Of asyncpg's and psycopg's dialects, so that they need not go when a URL changes.
 # What has no purpose here is taken and means nothing: statements are named by a hash of
-# their text, so that no two connections disagree, and prepared whatever their length.
+# their text, so that no two connections disagree, and prepared whatever their length;
+# the loop is the one that runs.
 ELSEWHERE = (
     "direct_tls",
+    "loop",
     "max_cacheable_statement_size",
     "prepare_threshold",
     "prepared_statement_cache_size",
@@ -72,6 +74,8 @@ def driver_keywords(given: Mapping[str, Any]) -> dict[str, Any]:
                 f"unknown connection keyword {keyword!r}; did you mean {near[0]!r}?"
             )
     found = {name: keywords.pop(name) for name in ELSEWHERE if name in keywords}
+    if "database" in keywords:
+        keywords.pop("dbname", None)  # that of the URL, over which everything wins
     size = found.get("prepared_statement_cache_size")
     if size is not None:
         keywords.setdefault("statement_cache_size", size)

@@ -66,6 +66,8 @@ async def kill(dsn: str, victim: int) -> None:
             {"sslnegotiation": "direct", "ssl": "require"},
         ),
         ({"direct_tls": False}, {}),
+        ({"dbname": "of the URL", "database": "x"}, {"database": "x"}),
+        ({"loop": None}, {}),
         ({"prepare_threshold": None}, {"prepared_statements": "unnamed"}),
         ({"prepare_threshold": 5}, {}),
         ({"anything": 1}, {"anything": 1}),
@@ -251,6 +253,8 @@ async def test_setting_up_in_connect(make_engine: MakeEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def set_up(connection: Any, record: Any) -> None:
         connection.run_async(prepare)
+        driver = connection.driver_connection
+        connection.await_(driver.execute("set maintenance_work_mem = '9MB'"))
         autocommit = connection.autocommit
         connection.autocommit = True
         cursor = connection.cursor()
@@ -264,6 +268,7 @@ async def test_setting_up_in_connect(make_engine: MakeEngine) -> None:
         for conn in (one, two, one):
             assert await show(conn, "work_mem") == "7MB"
             assert await show(conn, "temp_buffers") == "8MB"
+            assert await show(conn, "maintenance_work_mem") == "9MB"
             assert await show(conn, "application_name") == "set up"
             assert await conn.scalar(sa.text("select 1.5")) == 1.5
             await conn.rollback()
