@@ -10,10 +10,13 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import pgasync
 from pgasync import conninfo
@@ -355,7 +358,7 @@ def test_autogenerate_of_what_goes(project: Project) -> None:
     assert project.snapshot() == before
 
 
-# Inside of a running event loop
+# Inside of a running event loop, beside the application
 
 
 def test_in_a_running_loop(project: Project) -> None:
@@ -376,3 +379,115 @@ def test_in_a_running_loop(project: Project) -> None:
         output, _ = process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == 0, output
     assert project.checked()
+
+
+POOL = 8
+CHANGES = 12  # of the table: what test_beside_an_application does, and a few
+
+
+class Traffic:
+    """An application that goes on while its tables change."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_async_engine(url, pool_size=POOL, max_overflow=0)
+        self.going = True
+        self.done = 0
+        self.retried = 0
+
+    async def reader(self, level: str | None) -> None:
+        """One statement a transaction, of every column there is: "*"."""
+        options = {} if level is None else {"isolation_level": level}
+        engine = self.engine.execution_options(**options)
+        query = sa.text("select * from account where email <> :other")
+        while self.going:
+            async with engine.connect() as conn:
+                assert (await conn.execute(query, {"other": "x"})).all()
+            await self.pause()
+
+    async def writer(self, number: int) -> None:
+        """A transaction that begins with a statement of every column."""
+        insert = sa.text("insert into account (email) values (:email) returning *")
+        count = sa.text("select count(*) from account")
+        while self.going:
+            async with self.engine.begin() as conn:
+                email = f"{secrets.token_hex(8)}@{number}.example.org"
+                await conn.execute(insert, {"email": email})
+                assert await conn.scalar(count)
+            await self.pause()
+
+    async def latecomer(self) -> None:
+        """A transaction whose second statement may be refused, when the migration has
+        gone between them: tried again, as the error says."""
+        first = sa.text("select 1")
+        second = sa.text("select * from account limit 3")
+        while self.going:
+            try:
+                async with self.engine.begin() as conn:
+                    await conn.execute(first)
+                    assert (await conn.execute(second)).all()
+            except sa.exc.DBAPIError as error:
+                assert isinstance(error.orig, pgasync.errors.InvalidCachedStatement)
+                assert error.orig.retryable
+                self.retried += 1
+            await self.pause()
+
+    async def pause(self) -> None:
+        self.done += 1
+        await asyncio.sleep(0.005)
+
+    async def until(self, more: int) -> None:
+        """Until so much more was done, by all together."""
+        wanted = self.done + more
+        while self.going and self.done < wanted:
+            await asyncio.sleep(0.01)
+
+    async def run(self, change: Callable[[], Any]) -> None:
+        """`change()` in the middle of it all. Raises what any of them met."""
+        workers = [
+            asyncio.ensure_future(work)
+            for work in (
+                self.reader("AUTOCOMMIT"),
+                self.reader("AUTOCOMMIT"),
+                self.reader(None),
+                self.reader("REPEATABLE READ"),
+                self.writer(1),
+                self.writer(2),
+                self.latecomer(),
+            )
+        ]
+        for worker in workers:
+            worker.add_done_callback(lambda _: setattr(self, "going", False))
+        try:
+            await self.until(200)
+            if self.going:
+                await change()
+                await self.until(200)
+        finally:
+            self.going = False
+            ends = await asyncio.gather(*workers, return_exceptions=True)
+            await self.engine.dispose()
+        assert ends == [None] * len(workers)
+
+
+def test_beside_an_application(project: Project) -> None:
+    """Statements that were prepared before a column came, or became another type: they
+    fail in the middle of a transaction at most, once for a connection and a change."""
+    project.alembic("upgrade", "0001")
+    project.execute("insert into account (email) values ('ada@example.org')")
+    traffic = Traffic(project.url)
+
+    async def steps() -> None:
+        for target in ("head", "0001", "head"):
+            await asyncio.to_thread(project.alembic, *direction(target))
+            await traffic.until(100)
+        retype = "alter table account alter email type {}"
+        for kind in ("text", "varchar(200)", "text"):
+            await run_outside(project.dsn, retype.format(kind))
+            await traffic.until(100)
+
+    asyncio.run(asyncio.wait_for(traffic.run(steps), 2 * TIMEOUT_S))
+    assert traffic.retried <= CHANGES * POOL
+
+
+def direction(target: str) -> tuple[str, str]:
+    return ("downgrade" if target == "0001" else "upgrade", target)
