@@ -47,6 +47,8 @@ test: $(VENV)/.built $(VENV)/.sqlalchemy-2.0
 ifeq ($(ARGS),)
 	@echo "The dialect's tests again, on SQLAlchemy 2.0"
 	@PYTHONPATH=$(CURDIR)/$(VENV)/sqlalchemy-2.0 $(BIN)/pytest -q tests/dialect
+	@echo "SQLAlchemy's own tests of a dialect, on its newest 2.1 and 2.0"
+	@$(BIN)/python tests/run_sqlalchemy.py $(VENV)/sqlalchemy-2.0
 endif
 
 # libasan must be the first library of the process; libstdc++ is there because its

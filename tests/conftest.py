@@ -31,6 +31,7 @@ import pytest
 import servers
 from certificates import Certificates
 
+collect_ignore = ["sqlalchemy"]  # a run of its own: run_sqlalchemy.py
 VALUES = {"codec", "types"}  # folders of tests about values, which know no loop
 RUNNER = "_function_scoped_runner"  # pytest-asyncio's, holding the loop of a test
 FD_FOLDER = Path("/proc/self/fd")
