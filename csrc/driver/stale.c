@@ -13,7 +13,9 @@
 
 /* Changes of the schema */
 
-enum { CHANGED_NOTHING, CHANGED_HERE, CHANGED_FOR_ALL };
+/* CHANGED_IF_UNDONE: what is new changes nothing for statements, as they could not have
+ * read it; but when it is rolled back, those that have read it since are of another schema. */
+enum { CHANGED_NOTHING, CHANGED_IF_UNDONE, CHANGED_HERE, CHANGED_FOR_ALL };
 
 static bool
 tag_begins(const struct operation *op, const char *text)
@@ -40,8 +42,7 @@ sql_is_temporary(PyObject *sql)
     return false;
 }
 
-/* What a command that succeeded may have changed for statements that were prepared. What
- * is new, as a rule, changes nothing for them: they could not have read it. */
+/* What a command that succeeded may have changed for statements that were prepared. */
 static int
 schema_change(struct connection *conn, const struct operation *op)
 {
@@ -67,21 +68,21 @@ schema_change(struct connection *conn, const struct operation *op)
         return CHANGED_NOTHING;
     }
     bool table = tag_begins(op, "CREATE TABLE") || (op->stmt != NULL && tag_begins(op, "SELECT"));
-    if (!table || !sql_is_temporary(op->sql)) {
-        return CHANGED_NOTHING;
+    if (table && sql_is_temporary(op->sql)) {
+        conn->temporary = true;
+        return CHANGED_HERE;
     }
-    conn->temporary = true;
-    return CHANGED_HERE;
+    return table || tag_begins(op, "CREATE ") ? CHANGED_IF_UNDONE : CHANGED_NOTHING;
 }
 
 void
 conn_note_command(struct connection *conn, const struct operation *op)
 {
     int change = schema_change(conn, op);
-    if (change != CHANGED_NOTHING) {
+    if (change > CHANGED_IF_UNDONE) {
         conn->schema_age += 1;
-        conn->schema_changed = change > conn->schema_changed ? change : conn->schema_changed;
     }
+    conn->schema_changed = change > conn->schema_changed ? change : conn->schema_changed;
 }
 
 void

@@ -139,6 +139,25 @@ async def test_later_told(stage: Stage, case: Case) -> None:
     assert await stage.ticks() == before + len(case.after)
 
 
+@pytest.mark.parametrize(
+    "made", ["(n {0}); insert into {1} values (7)", "as select 7::{0} n"]
+)
+@pytest.mark.parametrize("undo", ["rollback", "rollback to savepoint before"])
+async def test_made_and_undone(stage: Stage, made: str, undo: str) -> None:
+    """A table that was rolled back, and another one of its name."""
+    conn, table = stage.actor, f"{stage.place}.fleeting"
+    for kind, value in [("int", 7), ("text", "7"), ("int", 7)]:
+        if not conn._core.in_transaction:
+            conn._core.begin("BEGIN")
+        await conn.execute("savepoint before")
+        for command in made.format(kind, table).split("; "):
+            head = "" if command.startswith("insert") else f"create table {table} "
+            await conn.execute(head + command)
+        assert await conn.fetchval(f"select n from {table}") == value
+        await conn.execute(undo)
+    await conn.rollback()
+
+
 @pytest.mark.parametrize("transaction", [False, True], ids=["autocommit", "first"])
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 async def test_executemany(stage: Stage, case: Case, transaction: bool) -> None:
