@@ -46,25 +46,6 @@ select count(*) from items
 """
 
 
-@pytest.fixture(scope="module")
-def started() -> Iterator[servers.Server]:
-    if "PGASYNC_TEST_DSN" in os.environ:
-        pytest.skip("needs a server of its own, to stop it")
-    with servers.Server(settings={"synchronous_commit": "on"}) as server:
-        yield server
-
-
-@pytest.fixture
-def own_server(started: servers.Server) -> servers.Server:
-    """Running, with an empty database."""
-    started.start()
-    started.psql(
-        "set client_min_messages = warning;"
-        "drop schema public cascade; create schema public"
-    )
-    return started
-
-
 def backends(server: servers.Server) -> int:
     return int(server.psql(BACKENDS))
 
