@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import pool, util
+from sqlalchemy import pool, types, util
 from sqlalchemy.dialects.postgresql.base import (
     PGCompiler,
     PGDeferrableConnectionCharacteristic,
@@ -114,7 +114,8 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
 
     def type_descriptor(self, typeobj: Any) -> Any:
         base: Any = type(typeobj)
-        if base.__module__.startswith("pgvector."):
+        is_decorator = isinstance(typeobj, types.TypeDecorator)  # BIT is one, of PG's
+        if base.__module__.startswith("pgvector.") and not is_decorator:
             return typeobj.adapt(with_text(base))
         described: Any = super().type_descriptor
         return described(typeobj)
