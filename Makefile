@@ -45,8 +45,8 @@ demo: $(VENV)/.built
 test: $(VENV)/.built $(VENV)/.sqlalchemy-2.0
 	@$(BIN)/pytest $(ARGS)
 ifeq ($(ARGS),)
-	@echo "The dialect's tests again, on SQLAlchemy 2.0"
-	@PYTHONPATH=$(CURDIR)/$(VENV)/sqlalchemy-2.0 $(BIN)/pytest -q tests/dialect
+	@echo "The tests of the dialect and of the examples again, on SQLAlchemy 2.0"
+	@PYTHONPATH=$(CURDIR)/$(VENV)/sqlalchemy-2.0 $(BIN)/pytest -q tests/dialect tests/examples
 	@echo "SQLAlchemy's own tests of a dialect, on its newest 2.1 and 2.0"
 	@$(BIN)/python tests/run_sqlalchemy.py $(VENV)/sqlalchemy-2.0
 endif

@@ -358,6 +358,87 @@ def test_autogenerate_of_what_goes(project: Project) -> None:
     assert project.snapshot() == before
 
 
+# Types of extensions, and server defaults in the words of a model, not of PostgreSQL.
+DEFAULTS = """
+
+from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
+
+
+class Defaults(Base):
+    __tablename__ = "defaults"
+    __table_args__ = (
+        sa.Index(
+            "near",
+            "embedding",
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "vector_l2_ops"},
+            postgresql_with={"m": 8},
+        ),
+        sa.Index("ix_defaults_data", sa.text("(data ->> 'a')")),
+    )
+
+    id = mapped_column(sa.Integer, primary_key=True)
+    data = mapped_column(pg.JSONB)
+    embedding = mapped_column(VECTOR(3))
+    halves = mapped_column(HALFVEC(4))
+    sparse = mapped_column(SPARSEVEC(5))
+    store = mapped_column(pg.HSTORE, server_default=sa.text("''::hstore"))
+    blind = mapped_column(pg.CITEXT, server_default="a%b:c")
+    code = mapped_column(pg.DOMAIN("code", sa.String(10), create_type=False))
+    at = mapped_column(sa.Time, server_default="12:00")
+    span = mapped_column(sa.Interval, server_default="1 day")
+    number = mapped_column(sa.Numeric(5, 2), server_default="1.50")
+    double = mapped_column(sa.Float, server_default=sa.text("1.5"))
+    flag = mapped_column(sa.Boolean, server_default=sa.false())
+    name = mapped_column(sa.Uuid, server_default="00000000-0000-0000-0000-000000000001")
+    numbers = mapped_column(pg.ARRAY(sa.Integer), server_default="{1,2}")
+    range = mapped_column(pg.INT4RANGE, server_default="[1,3)")
+    address = mapped_column(pg.INET, server_default="10.0.0.1")
+    price = mapped_column(pg.MONEY)
+    an_oid = mapped_column(pg.OID)
+    relation = mapped_column(pg.REGCLASS)
+    when = mapped_column(
+        sa.DateTime(timezone=True), server_default=sa.text("'2026-01-01 00:00:00+00'")
+    )
+    kind = mapped_column(sa.Enum(Kind, name="entry_kind"), server_default="gift")
+    big = mapped_column(sa.BigInteger, sa.Identity(start=5, minvalue=1, cycle=True))
+"""
+CREATE = """
+import asyncio
+import os
+
+import models
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+async def main():
+    engine = create_async_engine(os.environ["DATABASE_URL"])
+    async with engine.begin() as conn:
+        await conn.run_sync(models.Base.metadata.create_all)
+    await engine.dispose()
+
+
+asyncio.run(main())
+"""
+
+
+def test_no_noise(project: Project) -> None:
+    """Autogenerate finds nothing to do behind a create_all()."""
+    project.alembic("upgrade", "head")
+    extensions = ("vector", "hstore", "citext")
+    available = "select name from pg_available_extensions"
+    missing = {*extensions} - {name for (name,) in project.execute(available)}
+    if missing:
+        pytest.skip(f"the server has no extensions {sorted(missing)}")
+    project.execute(
+        *(f"create extension {name}" for name in extensions),
+        "create domain code as varchar(10) check (value <> 'X')",
+    )
+    project.models.write_text(project.models.read_text() + DEFAULTS)
+    project.run("-c", CREATE)
+    assert project.checked()
+
+
 # Inside of a running event loop, beside the application
 
 
