@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import pgasync
+from pgasync import _core
 from stalecases import CASES, COUNT, TABLE, Case, fitted, name_of
 
 Connect = Callable[..., Any]
@@ -61,9 +62,19 @@ class Stage:
         await who.execute(self.fitted(case.changes(hidden)))
 
 
+LANGUAGE = (
+    "select collcollate from pg_collation"
+    " where collprovider = 'c' and collcollate ~* '^(de|fr|es)_.*utf-?8' limit 1"
+)
+
+
 @pytest.fixture
 async def stage(place: str, connect: Connect) -> Stage:
+    """The server's errors are in another language where it has one."""
     settings = {"search_path": place}
+    language = await (await connect(autocommit=True)).fetchval(LANGUAGE)
+    if language is not None:
+        settings["lc_messages"] = language
     actor = await connect(autocommit=True, server_settings=settings)
     changer = await connect(autocommit=True, server_settings=settings)
     return Stage(place, actor, changer)
@@ -561,3 +572,28 @@ async def test_what_needs_no_new_statement(stage: Stage) -> None:
     await conn.fetch("select * from t")
     assert await prepared() > first
     await conn.rollback()
+
+
+async def test_leaves_nothing(stage: Stage) -> None:
+    """Healing, holding back and giving up keep no object."""
+    conn, sql = stage.actor, "select * from t where id = $1"
+    await conn.execute(TABLE)
+
+    async def turn(n: int) -> None:
+        kind = ("text", "bigint", "int")[n % 3]
+        change = f"alter table t alter column a type {kind} using a::{kind}"
+        await stage.changer.execute(f"do $$ begin {change}; end $$")
+        if n % 2:
+            conn._core.begin("BEGIN")
+        requests = [conn.fetch(sql, [1]) for _ in range(1 + n % 4)]
+        if n % 5 == 0:
+            requests.append(conn.fetch("select 5"))
+        await gathered(*requests)
+        await conn.rollback()
+
+    for n in range(60):
+        await turn(n)
+    live = _core.live_objects()
+    for n in range(120):
+        await turn(n)
+    assert _core.live_objects() == live
