@@ -7,8 +7,10 @@ in its process, and that the connection is open (InterfaceError otherwise).
 """
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, final
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, final
+
+_C = TypeVar("_C", bound="Cursor")
 
 # What `await operation` gives.
 MODE_RESULT: int  # the Operation itself, with .rows, .rowcount, …
@@ -130,8 +132,36 @@ class Operation:
     @property
     def suspended(self) -> bool: ...  # the portal has more rows
 
+class Cursor:
+    """Rows that have all arrived; made by Connection.cursor() of a subclass."""
+
+    arraysize: int
+    description: tuple[tuple[Any, ...], ...] | None
+    rowcount: int
+    _rows: list[Any]  # set: the next rows
+    @property
+    def _adapted(self) -> Any: ...
+    @property
+    def _core(self) -> Connection: ...
+    @property
+    def _left(self) -> int: ...  # rows not yet fetched
+    def execute(self, sql: str, params: Any = None, /) -> None:
+        """Of several statements: self._run_script(sql)."""
+    def _take(self, result: Operation, /) -> None: ...
+    def fetchone(self) -> Any: ...
+    def fetchmany(self, size: int | None = None, /) -> list[Any]: ...
+    def fetchall(self) -> list[Any]: ...
+    def close(self) -> None: ...
+    def _async_soft_close(self) -> Cursor: ...
+    def __iter__(self) -> Cursor: ...
+    def __next__(self) -> Any: ...
+    def __await__(self) -> Iterator[Any]: ...  # at once
+
 @final
 class Connection:
+    def cursor(
+        self, kind: type[_C], adapted: object, wait: Callable[[Any], Any], /
+    ) -> _C: ...
     def startup(
         self,
         parameters: Sequence[tuple[str, str]],
@@ -332,6 +362,9 @@ def tls_context(
 def tls_binding(certificate: bytes, /) -> bytes | None:
     """tls-server-end-point of a certificate in DER; None: it has none."""
 
+def cursor_execute(
+    cursor: Any, statement: str, parameters: Any, context: object = None
+) -> None: ...
 def cancel_request(pid: int, key: bytes, /) -> bytes:
     """The 16 (or more) bytes of a CancelRequest."""
 

@@ -1,5 +1,6 @@
 /* The connection's Python type: birth, death, attributes, the table of methods. */
 #include "connection.h"
+#include "cursor.h"
 #include "errors.h"
 #include "tls.h"
 
@@ -365,6 +366,7 @@ static PyMethodDef Connection_methods[] = {
     {"_on_writable", (PyCFunction)Connection_on_writable, METH_NOARGS, NULL},
     {"startup", (PyCFunction)Connection_startup, METH_VARARGS, NULL},
     {"scram_key", (PyCFunction)Connection_scram_key, METH_O, NULL},
+    {"cursor", (PyCFunction)(void (*)(void))Connection_cursor, METH_FASTCALL, NULL},
     {"execute", (PyCFunction)(void (*)(void))Connection_execute, METH_FASTCALL, NULL},
     {"executemany", (PyCFunction)(void (*)(void))Connection_executemany, METH_FASTCALL, NULL},
     {"prepare", (PyCFunction)Connection_prepare, METH_O, NULL},

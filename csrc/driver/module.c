@@ -3,6 +3,7 @@
 #include "tls.h"
 
 #include "connection.h"
+#include "cursor.h"
 #include "errors.h"
 #include "factory.h"
 #include "rows.h"
@@ -211,6 +212,8 @@ core_row_type(PyObject *module, PyObject *fields)
 static PyMethodDef core_methods[] = {
     {"attach", (PyCFunction)(void (*)(void))core_attach, METH_FASTCALL,
      "Takes over a connected socket."},
+    {"cursor_execute", (PyCFunction)(void (*)(void))core_cursor_execute,
+     METH_FASTCALL | METH_KEYWORDS, "cursor.execute(), as an SQLAlchemy dialect is asked."},
     {"cancel_request", core_cancel_request, METH_VARARGS, "The bytes of a CancelRequest."},
     {"tls_context", (PyCFunction)(void (*)(void))core_tls_context, METH_VARARGS | METH_KEYWORDS,
      "What is trusted and shown; reads files."},
@@ -334,8 +337,8 @@ core_exec(PyObject *module)
     if (core_intern_names(st) < 0 || core_import(st) < 0
         || codec_types_init(&st->types, st->data_error) < 0 || rows_type_init(st, module) < 0
         || stmt_type_init(st, module) < 0 || op_type_init(st, module) < 0
-        || conn_type_init(st, module) < 0 || tls_types_init(st, module) < 0
-        || core_add_constants(module) < 0) {
+        || cursor_type_init(st, module) < 0 || conn_type_init(st, module) < 0
+        || tls_types_init(st, module) < 0 || core_add_constants(module) < 0) {
         return -1;
     }
     st->multiple_statements = PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
@@ -349,6 +352,7 @@ core_exec(PyObject *module)
     X(codec_type)                                                                                  \
     X(connection_type)                                                                             \
     X(operation_type)                                                                              \
+    X(cursor_type)                                                                                 \
     X(statement_type)                                                                              \
     X(row_type)                                                                                    \
     X(tls_context_type)                                                                            \

@@ -16,10 +16,12 @@
     X(_on_writable)                                                                                \
     X(_pump_again)                                                                                 \
     X(abandoned)                                                                                   \
+    X(_run_script)                                                                                 \
     X(add_reader)                                                                                  \
     X(add_writer)                                                                                  \
     X(call_soon)                                                                                   \
     X(call_soon_threadsafe)                                                                        \
+    X(execute)                                                                                     \
     X(context)                                                                                     \
     X(drained)                                                                                     \
     X(is_running)                                                                                  \
@@ -45,6 +47,7 @@ struct core_state {
     PyTypeObject *codec_type;
     PyTypeObject *connection_type;
     PyTypeObject *operation_type;
+    PyTypeObject *cursor_type;
     PyTypeObject *statement_type;
     PyTypeObject *row_type;
     PyTypeObject *tls_context_type;

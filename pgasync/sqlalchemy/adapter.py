@@ -7,11 +7,12 @@ stay the exact tuples, the description and the count what the core made of them.
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import itertools
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,7 +23,6 @@ from sqlalchemy.util.concurrency import in_greenlet
 import pgasync
 
 from .. import _core
-from .._core import MODE_RESULT, MultipleStatements
 from .url import driver_keywords
 
 _T = TypeVar("_T")
@@ -35,106 +35,37 @@ MORE_ROWS = 250  # at least, with each further trip
 _portal_names = (f"sqlalchemy_{n}" for n in itertools.count(1))
 
 
-class _Nothing:
-    """Awaited at once, without a coroutine."""
-
-    def __await__(self) -> Iterator[Any]:
-        return iter(())
+def _await_within(connection: pgasync.Connection, operation: _core.Operation) -> Any:
+    """The operation's result, within the connection's limit."""
+    return await_only(connection._wait(operation))
 
 
-_NOTHING = _Nothing()
-
-
-class Cursor:
-    """A PEP 249 cursor over rows that have all arrived."""
+class Cursor(_core.Cursor):
+    """A PEP 249 cursor over rows that have all arrived; the core's, made by
+    Connection.cursor()."""
 
     server_side = False
     lastrowid = None
 
-    __slots__ = (
-        "_adapted",
-        "_core",
-        "_position",
-        "_rows",
-        "arraysize",
-        "description",
-        "rowcount",
-    )
+    __slots__ = ()
 
-    def __init__(self, adapted: "Connection") -> None:
-        self._adapted = adapted
-        self._core = adapted._core
-        self._rows: Sequence[Any] = ()
-        self._position = 0
-        self.arraysize = 1
-        self.description: Any = None
-        self.rowcount = -1
+    _adapted: "Connection"
 
-    def execute(self, operation: str, parameters: Any = None) -> None:
-        """Runs a statement and takes all of its rows."""
-        adapted = self._adapted
-        wait = adapted._wait
-        try:
-            # Only a text without parameters is looked into: () is none, too.
-            sent = self._core.execute(operation, parameters or None, MODE_RESULT, False)
-            result = await_only(sent if wait is None else wait(sent))
-        except MultipleStatements:
-            script = adapted._connection._script(operation, None, False, False)
-            result = await_only(script)[-1]
-        self.description = result.description
-        self.rowcount = result.rowcount
-        self._rows = result.rows or ()
-        self._position = 0
+    def _run_script(self, operation: str) -> None:
+        """What execute() leaves to Python: several statements in one text."""
+        script = self._adapted._connection._script(operation, None, False, False)
+        self._take(await_only(script)[-1])
 
     def executemany(self, operation: str, seq_of_parameters: Sequence[Any]) -> None:
         """Runs a statement for every set of parameters in one flight."""
-        result = self._adapted._await(
-            self._core.executemany(operation, seq_of_parameters)
-        )
-        self.description = None
-        self.rowcount = result.rowcount
-        self._rows = ()
-        self._position = 0
-
-    def fetchone(self) -> Any:
-        """The next row, None behind the last."""
-        position = self._position
-        if position < len(self._rows):
-            self._position = position + 1
-            return self._rows[position]
-        return None
-
-    def fetchmany(self, size: int | None = None) -> Sequence[Any]:
-        """The next `size` rows, fewer at the end."""
-        start = self._position
-        end = start + (self.arraysize if size is None else size)
-        rows = self._rows[start:end]
-        self._position = start + len(rows)
-        return rows
-
-    def fetchall(self) -> Sequence[Any]:
-        """The rows not yet fetched."""
-        rows, start = self._rows, self._position
-        self._rows = ()
-        self._position = 0
-        return rows[start:] if start else rows
-
-    def __iter__(self) -> Iterator[Any]:
-        while (row := self.fetchone()) is not None:
-            yield row
+        sent = self._core.executemany(operation, seq_of_parameters)
+        self._take(self._adapted._await(sent))
 
     def setinputsizes(self, *sizes: Any) -> None:
         """Nothing: the server says what the types are."""
 
     def nextset(self) -> None:
         """There is one result set."""
-
-    def close(self) -> None:
-        """Drops the rows. Needs no greenlet."""
-        self._rows = ()
-
-    def _async_soft_close(self) -> _Nothing:
-        return _NOTHING
 
     def __enter__(self) -> "Cursor":
         return self
@@ -159,11 +90,14 @@ class ServerSideCursor(Cursor):
 
     __slots__ = ("_more", "_name", "_statement")
 
-    def __init__(self, adapted: "Connection") -> None:
-        super().__init__(adapted)
-        self._name: str | None = None
-        self._statement: Any = None
+    _name: str | None
+    _statement: Any
+    _more: bool
+
+    def _start(self) -> "ServerSideCursor":
+        self._name = self._statement = None
         self._more = False
+        return self
 
     def execute(self, operation: str, parameters: Any = None) -> None:
         """Opens the portal, with its first rows."""
@@ -174,10 +108,8 @@ class ServerSideCursor(Cursor):
         )
         self._statement = result.statement
         self._more = result.suspended
-        self.description = result.description
+        self._take(result)
         self.rowcount = -1
-        self._rows = result.rows or ()
-        self._position = 0
 
     def executemany(self, operation: str, seq_of_parameters: Sequence[Any]) -> None:
         """A portal has one set of parameters."""
@@ -192,25 +124,28 @@ class ServerSideCursor(Cursor):
             self._core.fetch_portal(self._name, self._statement, limit, False)
         )
         self._more = result.suspended
-        left = self._rows[self._position :]
-        self._rows = [*left, *(result.rows or ())]
-        self._position = 0
+        self._rows = [*super().fetchall(), *(result.rows or ())]
 
     def fetchone(self) -> Any:
         """The next row, None behind the last."""
-        if self._position >= len(self._rows):
+        if not self._left:
             self._fetch(1)
         return super().fetchone()
 
-    def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+    def __next__(self) -> Any:
+        if not self._left:
+            self._fetch(1)
+        return super().__next__()
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
         """The next `size` rows, fewer at the end."""
         wanted = self.arraysize if size is None else size
-        missing = wanted - (len(self._rows) - self._position)
+        missing = wanted - self._left
         if missing > 0:
             self._fetch(missing)
         return super().fetchmany(wanted)
 
-    def fetchall(self) -> Sequence[Any]:
+    def fetchall(self) -> list[Any]:
         """The rows not yet fetched."""
         self._fetch(0)
         return super().fetchall()
@@ -245,6 +180,7 @@ class Connection(AdaptedConnection):
 
     __slots__ = (
         "_autocommit",
+        "_await",
         "_core",
         "_deferrable",
         "_isolation",
@@ -252,7 +188,6 @@ class Connection(AdaptedConnection):
         "_readonly",
         "_streams",
         "_used",
-        "_wait",
         "dbapi",
     )
 
@@ -264,8 +199,9 @@ class Connection(AdaptedConnection):
         self.dbapi = dbapi
         self._connection = connection
         self._core: _core.Connection = connection._core
-        # What bounds a statement; None where nothing does, which is the usual case.
-        self._wait = None if connection._timeout is None else connection._wait
+        self._await: Callable[[Any], Any] = await_only
+        if connection._timeout is not None:
+            self._await = functools.partial(_await_within, connection)
         self._autocommit = connection.autocommit
         self._isolation: str | None = None
         self._process = os.getpid()
@@ -287,16 +223,15 @@ class Connection(AdaptedConnection):
 
     def cursor(self, server_side: bool = False) -> Cursor:
         """A cursor; `server_side` streams."""
-        return ServerSideCursor(self) if server_side else Cursor(self)
+        if server_side:
+            return self._core.cursor(ServerSideCursor, self, self._await)._start()
+        return self._core.cursor(Cursor, self, self._await)
 
     def execute(self, operation: str, parameters: Any = None) -> Cursor:
         """A cursor that has run the statement."""
         cursor = self.cursor()
         cursor.execute(operation, parameters)
         return cursor
-
-    def _await(self, operation: _core.Operation) -> Any:
-        return await_only(operation if self._wait is None else self._wait(operation))
 
     def run_async(self, fn: Callable[[Any], Awaitable[_T]]) -> _T:
         """What `fn` makes of the driver's connection.
@@ -350,11 +285,13 @@ class Connection(AdaptedConnection):
         """Rolls back; nothing is sent when no transaction was begun. One whose
         connection is lost is rolled back by the server: that is no error here."""
         if self._core.in_transaction:
-            with contextlib.suppress(pgasync.ConnectionLost):
+            try:  # costs nothing, which contextlib.suppress does not
                 if self._streams:  # each statement beside them was to stand for itself
                     await_only(self._end_streams())
                 else:
                     await_only(self._core.rollback())
+            except pgasync.ConnectionLost:
+                pass
 
     def ping(self) -> None:
         """One empty message: no transaction, no statement."""
@@ -391,6 +328,11 @@ class Connection(AdaptedConnection):
         """Whether there is a greenlet to wait in, whose coroutine is not being closed
         by the garbage collector or by close()."""
         return in_greenlet() and not isinstance(sys.exc_info()[1], GeneratorExit)
+
+    @property
+    def dbapi_connection(self) -> "Connection":
+        """Itself: what a pool's proxy has by this name."""
+        return self
 
     # ------------------------------------------------- how transactions begin
 
