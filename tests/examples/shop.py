@@ -1,8 +1,9 @@
 """The shop of docs/examples/fastapi in a process of its own, and clients for it.
 
-As a script it serves and loads the shop once and prints the figures:
+As a script it serves and loads the shop once and prints the figures; with --how, the
+server is taken away in the middle:
 
-    python tests/examples/shop.py --driver asyncpg --loop uvloop --seconds 20
+    python tests/examples/shop.py --driver asyncpg --loop uvloop --how kill
 """
 
 from __future__ import annotations
@@ -364,23 +365,32 @@ async def load_with_outage(
     await asyncio.gather(load.run(clients, seconds), strike())
 
 
-def figures(load: Load, outage: Outage, seconds: float, cpu: float) -> list[str]:
+def figures(load: Load, outage: Outage | None, seconds: float, cpu: float) -> list[str]:
+    """Lines that tell how it went."""
     taken = sorted(load.latencies)
-    down = outage.ended - outage.begun
-    calm = [at for at in load.successes if not outage.begun <= at <= outage.ended]
-    first = min((at for at in load.successes if at > outage.ended), default=0.0)
-    last = max(load.refusals, default=0.0)
     cuts = statistics.quantiles(taken, n=100)
-    return [
-        f"{len(taken)} answers of {cpu / len(taken) * 1e3:.2f} ms CPU, "
-        f"{len(calm) / (seconds - down):.0f} successes/s but for the outage of "
-        f"{down:.2f} s; latency p50 {cuts[49] * 1e3:.0f} ms, p99 {cuts[98] * 1e3:.0f} "
-        f"ms, max {taken[-1] * 1e3:.0f} ms",
-        f"first success {(first - outage.ended) * 1e3:.0f} ms after the server was up, "
-        f"last 503 {(last - outage.ended) * 1e3:+.0f} ms; {len(load.refusals)} 503s, "
-        f"{len(load.wrong)} wrong",
+    down = 0.0 if outage is None else outage.ended - outage.begun
+    calm = [
+        at
+        for at in load.successes
+        if outage is None or not outage.begun <= at <= outage.ended
+    ]
+    lines = [
+        f"{len(taken)} answers of {cpu / len(taken) * 1e3:.2f} ms CPU; latency "
+        f"p50 {cuts[49] * 1e3:.0f} ms, p99 {cuts[98] * 1e3:.0f} ms, "
+        f"max {taken[-1] * 1e3:.0f} ms; {len(calm) / (seconds - down):.0f} 2xx a "
+        "second with the server there",
         ", ".join(f"{name}: {n}" for name, n in sorted(load.answers.items())),
     ]
+    if outage is not None:
+        first = min((at for at in load.successes if at > outage.ended), default=0.0)
+        last = max(load.refusals, default=0.0)
+        lines.append(
+            f"away for {down:.2f} s; first 2xx {(first - outage.ended) * 1e3:.0f} ms "
+            f"after it was back, last 503 {(last - outage.ended) * 1e3:+.0f} ms; "
+            f"{len(load.refusals)} 503s, {len(load.wrong)} wrong"
+        )
+    return lines
 
 
 def kind_of(wrong: str) -> str:
@@ -391,7 +401,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--driver", default="pgasync")
     parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"])
-    parser.add_argument("--how", default="immediate")
+    parser.add_argument("--how", choices=["immediate", "fast", "kill"])
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--log", type=Path, default=Path(os.devnull))
@@ -402,9 +412,15 @@ def main() -> None:
         with shop:
             stock_up(server)
             asyncio.run(until_up(shop))
-            load, outage = Load(shop.port), Outage(server, given.how)
+            load, outage = Load(shop.port), None
             cpu = shop.cpu()
-            asyncio.run(load_with_outage(load, outage, given.clients, given.seconds))
+            if given.how is None:
+                asyncio.run(load.run(given.clients, given.seconds))
+            else:
+                outage = Outage(server, given.how)
+                asyncio.run(
+                    load_with_outage(load, outage, given.clients, given.seconds)
+                )
             cpu = shop.cpu() - cpu
             print(*figures(load, outage, given.seconds, cpu), sep="\n")
             for what, count in Counter(map(kind_of, load.wrong)).most_common():
