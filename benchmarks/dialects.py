@@ -6,6 +6,9 @@ compares all that a program can see: rows with the classes of their values, keys
 counts, type codes, classes and fields of errors, and whether the connection is usable
 afterwards. It prints each difference with its reason, and fails on one without a
 reason and on a reason without a difference.
+
+`--against psycopg` does the same with postgresql+psycopg. The reasons are about
+asyncpg: there are none, and it never fails.
 """
 
 from __future__ import annotations
@@ -27,7 +30,6 @@ from sqlalchemy.dialects import registry
 from dialect_cases import CASES, SETUP, Case, Place, Side, look
 from harness import certificates, servers
 
-DIALECTS = ("asyncpg", "pgasync")
 LIMIT_S = 60  # for a case in one dialect
 WIDTH = 400
 
@@ -37,12 +39,15 @@ class Seen:
     """A case and what came of it in each dialect."""
 
     case: Case
+    other: str  # the dialect beside ours
     theirs: str
     ours: str
 
     @property
     def complaint(self) -> str:
         """What is not as declared; "" when all is."""
+        if self.other != "asyncpg":
+            return ""
         differs = self.theirs != self.ours
         if differs and not self.case.differs:
             return "differs, and no reason is given"
@@ -57,11 +62,11 @@ class Seen:
         if self.theirs == self.ours:
             lines.append(f"    both:    {short(self.ours)}")
         else:
-            lines.append(f"    asyncpg: {short(self.theirs)}")
+            lines.append(f"    {self.other}: {short(self.theirs)}")
             lines.append(f"    pgasync: {short(self.ours)}")
         if self.complaint:
             lines.append(f"    WRONG:   {self.complaint}")
-        elif self.case.why:
+        elif self.case.why and self.other == "asyncpg":
             lines.append(f"    because: {self.case.why}")
         return "\n".join(lines)
 
@@ -82,17 +87,17 @@ async def outcome(case: Case, side: Side) -> str:
             await side.tidy()
     kinds = {warning.category.__name__ for warning in warned}
     if not side.is_ours:
-        kinds.discard("ResourceWarning")  # of asyncpg's sockets, now or later
+        kinds.discard("ResourceWarning")  # of the other's sockets, now or later
     return "; ".join([seen, *sorted(kinds)])
 
 
-async def run(place: Place, cases: list[Case]) -> list[Seen]:
-    sides = [Side(dialect, place) for dialect in DIALECTS]
+async def run(place: Place, cases: list[Case], other: str) -> list[Seen]:
+    sides = [Side(dialect, place) for dialect in (other, "pgasync")]
     try:
         found = []
         for case in cases:
             theirs, ours = [await outcome(case, side) for side in sides]
-            found.append(Seen(case, theirs, ours))
+            found.append(Seen(case, other, theirs, ours))
         return found
     finally:
         for side in sides:
@@ -126,6 +131,7 @@ def main() -> None:
     parser.add_argument(
         "--wrong", action="store_true", help="print only what is not as declared"
     )
+    parser.add_argument("--against", choices=("asyncpg", "psycopg"), default="asyncpg")
     parser.add_argument("words", nargs="*", metavar="WORD")
     options = parser.parse_args()
     logging.disable()  # of the pool, about what a case forgets
@@ -138,14 +144,14 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         place_of_servers(Path(folder)) as place,
     ):
-        found = asyncio.run(run(place, cases))
+        found = asyncio.run(run(place, cases, options.against))
     wrong = [seen for seen in found if seen.complaint]
     alike = [seen for seen in found if seen.theirs == seen.ours]
     for seen in found:
         if seen in wrong or ((options.all or seen not in alike) and not options.wrong):
             print(seen)
     print(
-        f"asyncpg and pgasync on SQLAlchemy {sqlalchemy.__version__}:"
+        f"{options.against} and pgasync on SQLAlchemy {sqlalchemy.__version__}:"
         f" {len(found)} cases, {len(alike)} alike, {len(found) - len(alike)} differ,"
         f" {len(wrong)} not as declared"
     )

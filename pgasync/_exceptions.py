@@ -6,7 +6,7 @@ Public as `pgasync.errors`, where the classes per SQLSTATE are too.
 # ruff: noqa: A001
 
 import unicodedata
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "ConnectError",
@@ -33,6 +33,23 @@ LINE_WIDTH_MAX = 100  # characters of an SQL line that are shown around the care
 
 class Warning(Exception):
     """PEP 249: an important warning, such as a truncation. Never raised here."""
+
+
+class Diagnostics(NamedTuple):
+    """The fields of an error as programs for psycopg ask for them."""
+
+    severity: str | None
+    sqlstate: str | None
+    message_primary: str | None
+    message_detail: str | None
+    message_hint: str | None
+    statement_position: str | None
+    context: str | None
+    schema_name: str | None
+    table_name: str | None
+    column_name: str | None
+    datatype_name: str | None
+    constraint_name: str | None
 
 
 class Error(Exception):
@@ -69,6 +86,24 @@ class Error(Exception):
     def pgcode(self) -> str | None:
         """The same as `sqlstate`."""
         return self.sqlstate
+
+    @property
+    def diag(self) -> "Diagnostics":
+        """The fields by psycopg's names."""
+        return Diagnostics(
+            severity=self.severity,
+            sqlstate=self.sqlstate,
+            message_primary=self.message or None,
+            message_detail=self.detail,
+            message_hint=self.hint,
+            statement_position=None if self.position is None else str(self.position),
+            context=self.where,
+            schema_name=self.schema_name,
+            table_name=self.table_name,
+            column_name=self.column_name,
+            datatype_name=self.data_type_name,
+            constraint_name=self.constraint_name,
+        )
 
     @property
     def safe_to_retry(self) -> bool:

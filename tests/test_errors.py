@@ -158,6 +158,25 @@ def test_fields():
     assert error.outcome == "failed"
 
 
+def test_psycopgs_names():
+    diag = errors.from_fields(FIELDS, "select 1", "failed").diag
+    assert diag._asdict() == {
+        "severity": "ERROR",
+        "sqlstate": "23505",
+        "message_primary": "duplicate key",
+        "message_detail": "Key (id)=(1) already exists.",
+        "message_hint": "Use another one.",
+        "statement_position": "8",
+        "context": "SQL function f",
+        "schema_name": "public",
+        "table_name": "acc",
+        "column_name": "id",
+        "datatype_name": "int4",
+        "constraint_name": "acc_pkey",
+    }
+    assert set(errors.InterfaceError().diag) == {None}
+
+
 def test_missing_fields():
     error = errors.from_fields({}, None, "in_doubt")
     assert type(error) is errors.DatabaseError

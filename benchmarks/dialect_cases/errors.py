@@ -213,6 +213,17 @@ async def what_programs_ask_of_an_error(side: Side) -> Any:
             )
 
 
+@case(why.DIAG, "('item_name', 'item', 'Key (name)=(a) already exists.', '23505'")
+async def what_programs_for_psycopg_ask_of_it(side: Side) -> Any:
+    async with side.connect() as conn:
+        try:
+            await conn.execute(text("insert into item (name) values ('a')"))
+        except exc.IntegrityError as error:
+            diag = error.orig.diag  # type: ignore[union-attr]
+            names = "constraint_name table_name message_detail sqlstate message_primary"
+            return tuple(getattr(diag, name) for name in names.split())
+
+
 @case()
 async def pickled(side: Side) -> Any:
     async with side.connect() as conn:

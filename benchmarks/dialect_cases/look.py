@@ -22,6 +22,11 @@ FIELDS = (
     "data_type_name",
     "constraint_name",
 )
+OF_PSYCOPG = {
+    "detail": "message_detail",
+    "hint": "message_hint",
+    "data_type_name": "datatype_name",
+}
 
 
 def show(value: Any) -> str:
@@ -82,6 +87,8 @@ def show_error(error: BaseException) -> str:
         source = orig.__cause__
     for name in FIELDS:
         value = getattr(source, name, None)
+        if value is None and hasattr(orig, "diag"):
+            value = getattr(orig.diag, OF_PSYCOPG.get(name, name), None)
         if value:
             parts.append(f"{name} {value!r}")
     return ", ".join(parts)

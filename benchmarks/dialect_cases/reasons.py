@@ -84,3 +84,4 @@ ONE_TRANSACTION = (
     " SQLAlchemy has run its first statement"
 )
 AWAIT = "dbapi_connection.await_() of SQLAlchemy 2.0's dialects is there on 2.1, too"
+DIAG = "orig.diag is there for programs that were written for psycopg"

@@ -117,10 +117,12 @@ class Side:
         """The keywords of an engine, with the search path of the cases."""
         arguments = dict(keywords.get("connect_args", {}))
         settings = {"search_path": f"{SCHEMA}, public", "timezone": "UTC"}
-        arguments["server_settings"] = {
-            **settings,
-            **arguments.get("server_settings", {}),
-        }
+        settings.update(arguments.pop("server_settings", {}))
+        if self.dialect == "psycopg":  # which has libpq's way alone
+            words = [f"-c {k}=" + v.replace(" ", "\\ ") for k, v in settings.items()]
+            arguments["options"] = " ".join(words)
+        else:
+            arguments["server_settings"] = settings
         return {**keywords, "connect_args": arguments}
 
     def engine(self, url: Any = None, **keywords: Any) -> AsyncEngine:

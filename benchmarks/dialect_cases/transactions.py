@@ -189,9 +189,15 @@ with group("transaction"):
             conn.rollback()
             return seen
 
-        async with side.connect() as conn:
-            seen = await conn.run_sync(run)
-        return seen
+        try:
+            async with side.connect() as conn:
+                return await conn.run_sync(run)
+        finally:  # whatever is left would lock the table
+            async with side.connect(isolation_level="AUTOCOMMIT") as conn:
+                left = await conn.scalars(text("select gid from pg_prepared_xacts"))
+                for gid in left.all():
+                    quoted = gid.replace("'", "''")
+                    await conn.exec_driver_sql(f"rollback prepared '{quoted}'")
 
     @case()
     async def autocommit(side: Side) -> Any:
