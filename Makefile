@@ -1,5 +1,6 @@
 # make demo         load and query the IANA time zone tables on a PostgreSQL of its own
 # make test         the whole suite, on servers it starts itself
+# make test-oldest  the dialect's tests on the oldest SQLAlchemy that is supported
 # make test-asan    the Python suite on a core built with ASan and UBSan
 # make fuzz         the fuzz targets of csrc/wire and csrc/codec, and DSNs against libpq
 # make bench        throughput of pgasync and its peers; bench-count: instructions;
@@ -37,7 +38,7 @@ RUN_ASAN = cd tests && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
   PYTHONMALLOC=malloc \
   ../$(ASAN_VENV)/bin/pytest
 
-.PHONY: demo test test-asan fuzz bench bench-count bench-values bench-dialects format lint clean check-tools
+.PHONY: demo test test-oldest test-asan fuzz bench bench-count bench-values bench-dialects format lint clean check-tools
 
 demo: $(VENV)/.built
 	@$(BIN)/python tests/run_demo.py $(ARGS)
@@ -50,6 +51,12 @@ ifeq ($(ARGS),)
 	@echo "SQLAlchemy's own tests of a dialect, on its newest 2.1 and 2.0"
 	@$(BIN)/python tests/run_sqlalchemy.py $(VENV)/sqlalchemy-2.0
 endif
+
+test-oldest: $(VENV)/.built
+	@test -d $(VENV)/sqlalchemy-oldest || $(VENV)/$(PIP_INSTALL) \
+	  --target $(VENV)/sqlalchemy-oldest 'sqlalchemy[asyncio]==2.0.26'
+	@PYTHONPATH=$(CURDIR)/$(VENV)/sqlalchemy-oldest $(BIN)/pytest -q tests/dialect \
+	  --ignore tests/dialect/test_against_asyncpg.py $(ARGS)
 
 # libasan must be the first library of the process; libstdc++ is there because its
 # exceptions (greenlet) need a known address. CPython's own leaks at exit would

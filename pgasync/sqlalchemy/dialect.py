@@ -56,6 +56,11 @@ def give_cause(error: Any) -> None:
         error.__cause__ = again
 
 
+def quoted(text: str) -> str:
+    """As a string constant."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
     """Server-side cursors are portals."""
 
@@ -254,6 +259,9 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
 
     # PREPARE TRANSACTION ends the transaction; what follows it runs outside of one.
 
+    def do_prepare_twophase(self, connection: Any, xid: Any) -> None:
+        connection.exec_driver_sql(f"PREPARE TRANSACTION {quoted(xid)}")
+
     def do_rollback_twophase(
         self,
         connection: Any,
@@ -277,8 +285,7 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
     ) -> None:
         adapted: Connection = connection.connection.dbapi_connection
         if is_prepared:
-            quoted = xid.replace("'", "''")
-            adapted.run_outside(f"{verb} PREPARED '{quoted}'")
+            adapted.run_outside(f"{verb} PREPARED {quoted(xid)}")
         elif verb == "COMMIT":
             adapted.commit()
         else:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from ipaddress import ip_address
 from typing import Any
 
+import numpy
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -182,6 +183,67 @@ async def test_script(items: AsyncEngine) -> None:
         assert len(await names(items)) == 3
 
 
+@pytest.mark.parametrize(
+    ("script", "wanted"),
+    [
+        ("select 1; select 2", [(2,)]),
+        ("select 1;", [(1,)]),
+        ("select ';'; -- ;", [(";",)]),
+        ("create temp table s (n int); insert into s values (1); table s", [(1,)]),
+        ("do $$ begin perform 1; end $$; select 3", [(3,)]),
+        ("select 1; create temp table s (n int)", None),
+        (";", None),
+        ("", None),
+        ("-- only a comment", None),
+    ],
+)  # fmt: skip
+async def test_scripts(engine: AsyncEngine, script: str, wanted: Any) -> None:
+    """The result is that of the last statement; in autocommit and in a transaction."""
+    auto = engine.execution_options(isolation_level="AUTOCOMMIT")
+    for one in (engine, auto):
+        async with one.connect() as conn:
+            result = await conn.execute(sa.text(script))
+            assert (result.all() if result.returns_rows else None) == wanted
+            if one is auto:
+                raw = await conn.get_raw_connection()
+                assert raw.driver_connection.info.transaction_status == "I"
+
+
+async def test_scripts_that_fail(items: AsyncEngine) -> None:
+    """In autocommit all of it is one transaction; there is none with parameters."""
+    auto = items.execution_options(isolation_level="AUTOCOMMIT")
+    async with auto.connect() as conn:
+        with pytest.raises(exc.DataError):
+            await conn.execute(sa.text("delete from items; select 1/0; select 2"))
+    assert len(await names(items)) == 3
+    async with items.connect() as conn:
+        with pytest.raises(exc.ProgrammingError, match="multiple commands"):
+            await conn.execute(sa.text("select :a; select 2"), {"a": 1})
+
+
+async def test_commands(items: AsyncEngine) -> None:
+    """What is neither a plain query nor a plain change."""
+    async with items.connect() as conn:
+
+        async def run(sql: str) -> Any:
+            return await conn.execute(sa.text(sql))
+
+        assert (await run("explain select 1")).scalar().startswith("Result")
+        assert len((await run("show all")).all()) > 100
+        assert (await run("values (1), (2)")).scalars().all() == [1, 2]
+        made = await run("create temp table made as select * from items")
+        assert (made.rowcount, made.returns_rows) == (3, False)
+        await run("declare few cursor for select id from items order by id")
+        assert (await run("fetch 2 from few")).scalars().all() == [1, 2]
+        merged = await run(
+            "merge into items using (values (1), (9)) v (n) on v.n = id"
+            " when matched then delete when not matched then do nothing"
+        )
+        assert merged.rowcount == 1
+        assert (await run("select")).all() == [()]
+        assert (await run("select 1 as a, 2 as a")).one() == (1, 2)
+
+
 async def test_result_access(items: AsyncEngine) -> None:
     everything = sa.select(ITEMS.c.id, ITEMS.c.name).order_by(ITEMS.c.id)
     async with items.connect() as conn:
@@ -298,6 +360,10 @@ class Name(str, enum.Enum):
     ADA = "ada"
 
 
+class Size(enum.IntEnum):
+    big = 3
+
+
 AWARE = dt.datetime(2024, 2, 29, 12, 30, 1, 5, tzinfo=dt.timezone.utc)
 KEY = uuid.UUID(int=2**127 + 5)
 MOOD = sa.Enum(Color, name="color")
@@ -395,6 +461,69 @@ async def test_subclasses_of_str(engine: AsyncEngine) -> None:
         echoed = sa.select(sa.cast(sa.bindparam("v"), sa.String))
         for value in (sa.sql.quoted_name("q", True), Name.ADA):
             assert await conn.scalar(echoed, {"v": value}) == str.__str__(value)
+
+
+LENIENT: list[tuple[Any, Any, Any]] = [
+    (sa.Integer, Size.big, 3),
+    (sa.Integer, True, 1),
+    (sa.Integer, numpy.int64(3), 3),
+    (sa.Integer, Decimal("3.0"), 3),
+    (sa.Integer, 5.0, 5),
+    (sa.Integer, "5", 5),
+    (sa.Numeric, 1, Decimal(1)),
+    (sa.Numeric, 1.1, Decimal("1.1")),
+    (sa.Numeric, numpy.float64(1.5), Decimal("1.5")),
+    (sa.Float, Decimal("1.5"), 1.5),
+    (sa.Float, numpy.float32(1.5), 1.5),
+    (sa.Boolean, numpy.bool_(True), True),
+    (sa.Boolean, 1, True),
+    (sa.String, 5, "5"),
+    (sa.String, numpy.str_("x"), "x"),
+    (sa.LargeBinary, bytearray(b"x"), b"x"),
+    (sa.LargeBinary, memoryview(b"x"), b"x"),
+    (sa.Uuid, str(KEY), KEY),
+    (sa.Date, "2024-02-29", dt.date(2024, 2, 29)),
+    (sa.DateTime, dt.date(2024, 2, 29), dt.datetime(2024, 2, 29)),
+    (sa.DateTime, numpy.datetime64("2024-02-29T10:00"), dt.datetime(2024, 2, 29, 10)),
+    (sa.Interval, "1 day", dt.timedelta(1)),
+    (pg.ARRAY(sa.Integer), numpy.array([1, 2]), [1, 2]),
+    (pg.ARRAY(sa.BigInteger), (1, Size.big), [1, 3]),
+    (pg.ARRAY(sa.Text), {"a"}, ["a"]),
+]
+REFUSED: list[tuple[Any, Any, str]] = [
+    (sa.Integer, 5.5, "not an integer"),
+    (sa.SmallInteger, 2**15, "int2"),
+    (sa.String, b"x", "give a str"),
+    (sa.Interval, 5, "give a datetime.timedelta"),
+    (sa.DateTime, AWARE, "its zone would be lost"),
+    (sa.Time, AWARE.timetz(), "its zone would be lost"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "wanted"), LENIENT, ids=repr)
+async def test_lenient_values(
+    engine: AsyncEngine, kind: Any, value: Any, wanted: Any
+) -> None:
+    """What loses nothing is taken, by itself and by executemany."""
+    table = sa.Table("given", sa.MetaData(), sa.Column("v", kind))
+    async with engine.begin() as conn:
+        await conn.run_sync(table.metadata.create_all)
+        found = await conn.scalar(sa.select(sa.literal(value, kind)))
+        assert (found, type(found)) == (wanted, type(wanted))
+        await conn.execute(sa.insert(table), [{"v": value}, {"v": None}])
+        assert (await conn.scalars(sa.select(table.c.v))).all() == [wanted, None]
+
+
+@pytest.mark.parametrize(("kind", "value", "message"), REFUSED, ids=repr)
+async def test_refused_values(
+    engine: AsyncEngine, kind: Any, value: Any, message: str
+) -> None:
+    """Before anything is sent: the transaction goes on."""
+    async with engine.connect() as conn:
+        await conn.execute(sa.text("create table before (n int)"))
+        with pytest.raises(exc.DataError, match=message):
+            await conn.execute(sa.select(sa.literal(value, kind)))
+        assert await conn.scalar(sa.text("select count(*) from before")) == 0
 
 
 async def test_number_conversions(engine: AsyncEngine) -> None:

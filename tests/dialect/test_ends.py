@@ -292,14 +292,6 @@ async def test_reset_on_return(
         await conn.rollback()
 
 
-@pytest.mark.parametrize(
-    "poolclass", [pool.QueuePool, pool.SingletonThreadPool], ids=lambda c: c.__name__
-)
-def test_pools_of_threads(poolclass: Any, make_engine: MakeEngine) -> None:
-    with pytest.raises(exc.ArgumentError, match="asyncio"):
-        make_engine(poolclass=poolclass)
-
-
 async def test_a_full_pool(make_engine: MakeEngine) -> None:
     engine = make_engine(pool_size=1, max_overflow=1, pool_timeout=0.05)
     async with engine.connect(), engine.connect():
