@@ -87,6 +87,7 @@ class Cut:
         self.act = act or self.cancel
         self.steps = 0
         self.asked = False  # the task took a cancel
+        self.stopped = False  # not ended by itself
         self.task: asyncio.Task[Any] | None = None
 
     def cancel(self) -> None:
@@ -107,6 +108,7 @@ class Cut:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         self.task = asyncio.current_task()
+        self.stopped = True
         steps = self.work.__await__()
         try:
             waits_for = next(steps)
@@ -119,6 +121,7 @@ class Cut:
                 else:
                     waits_for = steps.send(sent)
         except StopIteration as end:
+            self.stopped = False
             return end.value
 
 

@@ -6,17 +6,24 @@ use works, and what was committed is there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import inspect
 import itertools
 import random
+import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Container, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.engine.default import DefaultDialect as Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
@@ -244,9 +251,53 @@ async def two_at_once(engine: AsyncEngine, write: Write) -> None:
         await beside
 
 
+async def second_of_two(engine: AsyncEngine, write: Write) -> None:
+    """The other way round: ours waits for its turn to set a connection up."""
+
+    async def other() -> None:
+        async with engine.connect() as conn:
+            assert await conn.scalar(sa.text("select 5")) == 5
+
+    beside = asyncio.ensure_future(other())
+    try:
+        await asyncio.sleep(0)
+        await core(engine, write)
+    finally:
+        await asyncio.wait({beside})
+
+
+async def dependency(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """As users of FastAPI write it."""
+    async with AsyncSession(engine) as session:
+        try:
+            yield session
+            await session.commit()
+        except BaseException:
+            await session.rollback()
+            raise
+
+
+async def request(engine: AsyncEngine, write: Write) -> None:
+    """As FastAPI runs it."""
+    async with contextlib.AsyncExitStack() as stack:
+        opened = contextlib.asynccontextmanager(dependency)(engine)
+        session = await stack.enter_async_context(opened)
+        session.add_all([Row(token=write.token, n=n) for n in range(write.rows)])
+        write.began_commit = True
+    write.committed = True
+
+
+async def two_phase(engine: AsyncEngine, write: Write) -> None:
+    async with AsyncSession(engine, twophase=True) as session:
+        session.add_all([Row(token=write.token, n=n) for n in range(write.rows)])
+        await session.flush()
+        write.began_commit = True
+        await session.commit()
+        write.committed = True
+
+
 CREATED = sa.MetaData()
-for number in range(3):
-    sa.Table(f"made_{number}", CREATED, sa.Column("id", sa.Integer, primary_key=True))
+sa.Table("made", CREATED, sa.Column("id", sa.Integer, primary_key=True))
 
 
 async def create_all(engine: AsyncEngine, write: Write) -> None:
@@ -305,7 +356,10 @@ SCENARIOS = {
     "connecting": Scenario(core, cold=True, keywords=ONE),
     "first connection": Scenario(core, new=True, keywords=ONE),
     "two first ones": Scenario(two_at_once, new=True, keywords=TWO),
+    "second first one": Scenario(second_of_two, new=True, keywords=TWO),
     "waiting": Scenario(waiting, keywords=ONE),
+    "request": Scenario(request, keywords=ONE),
+    "two-phase": Scenario(two_phase, keywords=ONE),
     "waiting for the first": Scenario(waiting, new=True, keywords=ONE),
     "timed out": Scenario(timed_out, keywords={**ONE, "pool_timeout": 0.001}),
     "failed": Scenario(failed, keywords=ONE),
@@ -320,6 +374,13 @@ SCENARIOS = {
     "dispose": Scenario(dispose, keywords=TWO),
     "invalidate": Scenario(ended_while_closing, keywords=ONE),
 }
+
+
+if "skip_autocommit_rollback" in inspect.signature(Dialect.__init__).parameters:
+    keywords = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    SCENARIOS["never rolled back"] = Scenario(
+        stream_autocommit, keywords={**ONE, **keywords}
+    )
 
 
 class Sweep:
@@ -347,9 +408,19 @@ class Sweep:
             self.cuts += 1
         else:
             task.result()
-        write.check(await room.settled(self.engine, token=write.token))
+        found = await room.settled(self.engine, token=write.token)
+        if scenario.work is two_phase:
+            await self.forget_prepared(write)
+        write.check(found)
         await usable(self.engine, write.token)
         return cut.steps
+
+    async def forget_prepared(self, write: Write) -> None:
+        """What is prepared waits for whoever manages the transactions: us."""
+        watcher = self.room.watcher
+        for row in await watcher.fetch("select gid from pg_prepared_xacts"):
+            await watcher.execute(f"rollback prepared '{row[0]}'")
+            assert write.began_commit and not write.committed
 
     async def everywhere(self, how: str) -> int:
         """At each suspension; their number."""
@@ -398,6 +469,118 @@ async def test_cut_twice(room: Room, cuts: Counter[str], name: str, how: str) ->
         await sweep.twice(first, how)
         await sweep.once(From(first), how)
     cuts[name] += sweep.cuts
+
+
+# --------------------------------------- what stops a task that then goes on
+
+Act = Callable[[], object]
+Driven = Callable[[Act], Cut]  # the work, to be cut by that
+
+
+async def by_timeout(driven: Driven) -> Cut:
+    timeout = asyncio.timeout(None)  # type: ignore[attr-defined,unused-ignore]
+    over = False
+
+    def expire() -> None:
+        if not over:
+            timeout.reschedule(0)
+
+    cut = driven(expire)
+    with contextlib.suppress(TimeoutError):
+        try:
+            async with timeout:
+                await cut
+        finally:
+            over = True
+    assert timeout.expired() == cut.stopped
+    task: Any = asyncio.current_task()
+    assert task.cancelling() == 0
+    return cut
+
+
+async def by_sibling(driven: Driven) -> Cut:
+    """Another task of the group fails."""
+    failing = asyncio.get_running_loop().create_future()
+
+    async def sibling() -> None:
+        await failing
+        raise Boom
+
+    cut = driven(lambda: failing.done() or failing.set_result(None))
+
+    async def work() -> None:
+        await cut
+        failing.cancel()
+
+    try:
+        async with asyncio.TaskGroup() as group:  # type: ignore[attr-defined,unused-ignore]
+            group.create_task(sibling())
+            group.create_task(work())
+    except Exception as error:
+        assert [*map(type, error.exceptions)] == [Boom]  # type: ignore[attr-defined]
+    return cut
+
+
+async def by_scope(driven: Driven) -> Cut:
+    """anyio cancels again in each turn of the loop, until the scope is left: that is
+    what becomes of a request whose client is gone."""
+    with anyio.CancelScope() as scope:
+        cut = driven(scope.cancel)
+        await cut
+    assert scope.cancelled_caught == cut.stopped
+    return cut
+
+
+STOPS = [by_scope]
+if sys.version_info >= (3, 11):
+    STOPS += [by_timeout, by_sibling]
+
+
+@pytest.mark.parametrize("name", ["core", "request", "stream", "waiting", "connecting"])
+@pytest.mark.parametrize("stop", STOPS)
+async def test_stopped(room: Room, cuts: Counter[str], stop: Any, name: str) -> None:
+    """The task goes on, as if it had never been cancelled."""
+    scenario = SCENARIOS[name]
+    engine = room.engine(**scenario.keywords)
+    step, over = 0, False
+    while not over:
+        step += 1
+        if scenario.cold:
+            await engine.dispose()
+        write = Write(next(room.tokens))
+        work = scenario.work(engine, write)
+        cut = await stop(partial(Cut, work, {step}, HOWS[step % len(HOWS)]))
+        await asyncio.sleep(0)
+        write.check(await room.settled(engine, token=write.token))
+        await usable(engine, write.token)
+        over = cut.steps < step
+    cuts[f"{name} {stop.__name__}"] = step
+    assert step > 3
+
+
+@pytest.mark.parametrize("name", ["core", "session", "connecting"])
+async def test_tiny_deadlines(room: Room, name: str) -> None:
+    """asyncio.wait_for() with what is hardly enough, or not."""
+    scenario = SCENARIOS[name]
+    engine = room.engine(**scenario.keywords)
+    started = time.monotonic()
+    await scenario.work(engine, Write(next(room.tokens)))
+    takes = time.monotonic() - started
+    ends: Counter[str] = Counter()
+    for turn in range(40):
+        if scenario.cold:
+            await engine.dispose()
+        write = Write(next(room.tokens))
+        work = scenario.work(engine, write)
+        try:
+            await asyncio.wait_for(work, 1.5 * takes * turn / 40)
+        except asyncio.TimeoutError:
+            ends["timed out"] += 1
+        else:
+            ends["done"] += 1
+        write.check(await room.settled(engine, token=write.token))
+    await usable(engine, 5)
+    assert ends["timed out"] > 0
 
 
 # ------------------------------------------------------- coroutines that are closed
