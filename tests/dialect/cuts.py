@@ -222,8 +222,8 @@ class Room:
         us = {*self.tasks, asyncio.current_task()}
         while asyncio.all_tasks() - us and time.monotonic() < deadline:
             await asyncio.sleep(0)
-        pooled = sum(map(pooled_connections, engines))
         while True:
+            pooled = sum(map(pooled_connections, engines))
             states, rows = await self.look(token)
             sockets = open_sockets() - self.sockets
             tasks = asyncio.all_tasks() - us

@@ -24,11 +24,19 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine.default import DefaultDialect as Dialect
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    create_async_engine,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
+import servers
+from certificates import Certificates
 from dialect.cuts import HOWS, Close, Closed, Cut, From, Room, Work, Write, run, usable
+from tlsservers import MAJOR, MISSING, TlsServer
 
 pytestmark = pytest.mark.filterwarnings("error::sqlalchemy.exc.SAWarning")
 
@@ -61,21 +69,58 @@ def cheap_collections() -> Iterator[None]:
     gc.unfreeze()
 
 
-@pytest.fixture
-async def room(
-    connect: Callable[..., Any], schema: str, make_engine: Callable[..., AsyncEngine]
-) -> AsyncIterator[Room]:
-    watcher = await connect(autocommit=True)
+async def open_room(
+    watcher: Any, schema: str, make: Callable[..., AsyncEngine]
+) -> Room:
     await watcher.execute(
         f"create table {schema}.cut"
         " (id serial primary key, token bigint not null, n int not null)"
     )
     await watcher.execute(f"insert into {schema}.cut (token, n) values (0, 1)")
-    name = f"cut_{random.getrandbits(40):x}"
-    room = Room(watcher, name, schema, make_engine)
+    room = Room(watcher, f"cut_{random.getrandbits(40):x}", schema, make)
     asyncio.get_running_loop().set_exception_handler(room.complain)
+    return room
+
+
+@pytest.fixture
+async def room(
+    connect: Callable[..., Any], schema: str, make_engine: Callable[..., AsyncEngine]
+) -> AsyncIterator[Room]:
+    room = await open_room(await connect(autocommit=True), schema, make_engine)
     yield room
-    asyncio.get_running_loop().set_exception_handler(None)
+    gc.collect()
+    assert room.complaints == []
+
+
+@pytest.fixture(scope="module")
+def tls_server(certificates: Certificates) -> Iterator[TlsServer]:
+    if not servers.installed(MAJOR):
+        pytest.skip(MISSING)
+    with TlsServer(certificates, servers.HBA_DEFAULT) as server:
+        server.show(certificates.server["good"], servers.HBA_DEFAULT)
+        yield server
+
+
+@pytest.fixture
+async def tls_room(
+    tls_server: TlsServer, connect: Callable[..., Any]
+) -> AsyncIterator[Room]:
+    watcher = await connect(tls_server.tcp_dsn, autocommit=True)
+    schema = f"tls_{random.getrandbits(40):x}"
+    await watcher.execute(f"create schema {schema}")
+    made: list[AsyncEngine] = []
+
+    def make(connect_args: dict[str, Any], **keywords: Any) -> AsyncEngine:
+        connect_args["server_settings"]["search_path"] = schema
+        address = tls_server.tcp_dsn.replace("postgresql:", "postgresql+pgasync:")
+        keywords["connect_args"] = {**connect_args, "sslmode": "require"}
+        made.append(create_async_engine(address, **keywords))
+        return made[-1]
+
+    room = await open_room(watcher, schema, make)
+    yield room
+    for engine in made:
+        await engine.dispose()
     gc.collect()
     assert room.complaints == []
 
@@ -448,15 +493,43 @@ def cuts(summary: list[str]) -> Iterator[Counter[str]]:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_cut(room: Room, cuts: Counter[str], name: str) -> None:
-    """At each suspension, in each way; and at all that come after it, too."""
+    """At each suspension, in each way; and at all that come after it, too. On uvloop,
+    which has the same tasks, once and in one way."""
+    sweep = Sweep(room, SCENARIOS[name])
+    ours = isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)
+    for how in HOWS if ours else HOWS[-1:]:
+        steps = await sweep.everywhere(how)
+        assert steps > 1
+    for first, how in zip(range(1, ours * steps + 1), itertools.cycle(HOWS)):
+        await sweep.once(From(first), how)
+        await sweep.once({first, first + random.randrange(1, 5)}, how)
+    cuts[name] += sweep.cuts
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+@pytest.mark.parametrize("name", ["core", "session", "waiting", "connecting"])
+async def test_cut_eager_tasks(room: Room, cuts: Counter[str], name: str) -> None:
+    """Tasks that begin to run where they are made, those of SQLAlchemy and the driver
+    among them."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
     sweep = Sweep(room, SCENARIOS[name])
     for how in HOWS:
         steps = await sweep.everywhere(how)
         assert steps > 1
-    for first, how in zip(range(1, steps + 1), itertools.cycle(HOWS)):
-        await sweep.once(From(first), how)
-        await sweep.once({first, first + random.randrange(1, 5)}, how)
-    cuts[name] += sweep.cuts
+    for first in range(1, steps + 1):
+        await sweep.once(From(first), "soon")
+    cuts[f"{name}, eager"] += sweep.cuts
+
+
+async def test_cut_over_tls(tls_room: Room, cuts: Counter[str]) -> None:
+    """Each run makes its connection, and shakes hands."""
+    sweep = Sweep(tls_room, SCENARIOS["connecting"])
+    for how in HOWS:
+        steps = await sweep.everywhere(how)
+    for first in range(1, steps + 1):
+        await sweep.once(From(first), "soon")
+    cuts["connecting over TLS"] += sweep.cuts
 
 
 @pytest.mark.slow
@@ -620,3 +693,134 @@ async def test_closed_coroutine(room: Room, cold: bool) -> None:
         await usable(engine, write.token)
         step += 1
     assert step > 5
+
+
+# ------------------------------------------------------------- what is never closed
+
+
+async def conn_left(engine: AsyncEngine) -> None:
+    conn = await engine.connect()
+    await conn.execute(sa.text("select 1"))
+
+
+async def session_left(engine: AsyncEngine) -> None:
+    session = AsyncSession(engine)
+    await session.get(Row, 1)
+
+
+async def stream_left(engine: AsyncEngine) -> None:
+    conn = await engine.connect()
+    result = await conn.stream(SERIES)
+    await result.fetchone()
+
+
+LEFT = pytest.mark.parametrize("left", [conn_left, session_left, stream_left])
+POOLS = pytest.mark.parametrize("keywords", [ONE, {"poolclass": NullPool}])
+
+
+@LEFT
+@POOLS
+async def test_collected(room: Room, left: Any, keywords: dict[str, Any]) -> None:
+    """SQLAlchemy warns; the session ends and the slot is free."""
+    engine = room.engine(**keywords)
+    with pytest.warns(exc.SAWarning, match="garbage collector"):
+        await left(engine)
+        gc.collect()
+    await room.settled(engine)
+    await usable(engine, 9)
+    await room.settled(engine)
+
+
+async def test_generator_left(room: Room) -> None:
+    """The loop closes an asynchronous generator that nobody holds any more."""
+    engine = room.engine(**ONE)
+
+    async def leave() -> None:
+        opened = dependency(engine)
+        session = await opened.__anext__()
+        await session.get(Row, 1)
+
+    await leave()
+    gc.collect()
+    await asyncio.sleep(0.01)
+    await room.settled(engine)
+    await usable(engine, 3)
+
+
+def new_loop_of(running: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    if isinstance(running, asyncio.SelectorEventLoop):
+        return asyncio.SelectorEventLoop()
+    return type(running)()
+
+
+def run_in(loop: asyncio.AbstractEventLoop, main: Any) -> None:
+    """As asyncio.run(): what still runs when `main` is over is cancelled."""
+    try:
+        loop.run_until_complete(main)
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        assert [task for task in tasks if not task.cancelled()] == []
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("name", ["session", "stream", "connecting"])
+async def test_loop_ends(room: Room, name: str) -> None:
+    """asyncio.run() ends in the middle, one turn of its loop later each time. The
+    engine goes on in the next loop."""
+    scenario = SCENARIOS[name]
+    engine = room.engine(**scenario.keywords)
+    loop = asyncio.get_running_loop()
+    turns, over = 0, False
+    while not over:
+        write = Write(next(room.tokens))
+
+        async def main(turns: int = turns, write: Write = write) -> bool:
+            if scenario.cold:
+                await engine.dispose()
+            task = asyncio.ensure_future(scenario.work(engine, write))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return task.done()
+
+        def run_it(main: Any = main) -> None:
+            run_in(new_loop_of(loop), main())
+
+        await asyncio.to_thread(run_it)
+        gc.collect()
+        write.check(await room.settled(engine, token=write.token))
+        over = turns > 25 or write.committed
+        turns += 1
+    assert turns > 5
+    await usable(engine, 4)
+
+
+@pytest.mark.parametrize("how", ["close", "drop"])
+async def test_loop_closed_with_a_connection_out(room: Room, how: str) -> None:
+    """Given back in another loop, it serves there; dropped, it is closed."""
+    engine = room.engine(**ONE)
+    loop = new_loop_of(asyncio.get_running_loop())
+    held: list[AsyncConnection] = []
+
+    async def take() -> None:
+        held.append(await engine.connect())
+        await held[0].execute(sa.text("select 1"))
+
+    def in_thread() -> None:
+        loop.run_until_complete(take())
+        loop.close()
+
+    await asyncio.to_thread(in_thread)
+    assert (await room.look(0))[0] == ["idle in transaction"]
+    if how == "close":
+        await held.pop().close()
+        assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    else:
+        with pytest.warns(exc.SAWarning, match="garbage collector"):
+            held.clear()
+            gc.collect()
+    await room.settled(engine)
+    await usable(engine, 8)
