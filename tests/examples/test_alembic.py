@@ -169,6 +169,32 @@ def test_step_by_step(project: Project) -> None:
     assert project.execute("select kind, tags from entry") == [("sale", ["a", "b"])]
 
 
+FAILING = """
+from alembic import op
+
+revision, down_revision = "0004", "0003"
+
+
+def upgrade():
+    op.execute("create table half (a int)")
+    op.execute("alter table account add column half int")
+    op.execute("insert into half select 1 / count(*) from account")
+"""
+
+
+def test_a_revision_that_fails(project: Project) -> None:
+    """It is rolled back, those before it are not; put right, it goes on from there."""
+    versions = project.folder / "migrations" / "versions"
+    (versions / "0004_failing.py").write_text(FAILING)
+    output = project.alembic("upgrade", "head", expect=1)
+    assert "DivisionByZero" in output
+    assert "0003" in project.alembic("current")
+    assert project.execute("select to_regclass('half')") == [(None,)]
+    project.execute("insert into account (email) values ('ada@example.org')")
+    project.alembic("upgrade", "head")
+    assert "0004" in project.alembic("current")
+
+
 def test_offline(project: Project) -> None:
     """--sql: a script that psql can run makes the same schema."""
     project.alembic("upgrade", "head")

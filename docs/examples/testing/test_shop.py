@@ -198,9 +198,11 @@ async def test_each_test_finds_empty_tables(shop: Shop, turn: int) -> None:
     assert await shop.stock() == {"tea": turn}
 
 
-async def test_nothing_reaches_other_sessions(
+async def test_a_rollback_stops_at_the_commit(
     shop: Shop, session: AsyncSession
 ) -> None:
     await shop.deliver({"tea": 1})
-    await session.rollback()  # of what came after the commit
-    assert await session.get(Stock, "tea") is not None
+    session.add(Stock(product="pot", left=1))
+    await session.flush()
+    await session.rollback()
+    assert await shop.stock() == {"tea": 1}
