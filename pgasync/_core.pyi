@@ -255,6 +255,9 @@ class Connection:
     @property
     def closed(self) -> bool: ...
     @property
+    def at_home(self) -> bool:
+        """Open, of this process, and watched by the loop that runs here."""
+    @property
     def in_transaction(self) -> bool:
         """A BEGIN was sent or one is known open, and no end of it is on its way."""
     @property

@@ -222,6 +222,21 @@ Connection_get_closed(struct connection *conn, void *closure)
     return PyBool_FromLong(conn->closed);
 }
 
+/* Open, of this process and watched by the loop that runs here. */
+static PyObject *
+Connection_get_at_home(struct connection *conn, void *closure)
+{
+    (void)closure;
+    PyObject *running = PyObject_CallNoArgs(conn->st->running_loop);
+    if (running == NULL) {
+        return NULL;
+    }
+    bool at_home = !conn->closed && conn->fork_generation == conn->st->fork_generation
+                   && running == conn->loop;
+    Py_DECREF(running);
+    return PyBool_FromLong(at_home);
+}
+
 /* Whether the end of a transaction is on its way: what the server said last is old then. */
 static bool
 conn_is_ending(const struct connection *conn)
@@ -335,6 +350,7 @@ Connection_get_cached_statements(struct connection *conn, void *closure)
 
 static PyGetSetDef Connection_getset[] = {
     {"closed", (getter)Connection_get_closed, NULL, NULL, NULL},
+    {"at_home", (getter)Connection_get_at_home, NULL, NULL, NULL},
     {"in_transaction", (getter)Connection_get_in_transaction, NULL, NULL, NULL},
     {"transaction_status", (getter)Connection_get_transaction_status, NULL, NULL, NULL},
     {"pending", (getter)Connection_get_pending, NULL, NULL, NULL},

@@ -350,6 +350,8 @@ class Connection(AdaptedConnection):
         loop has watched, or none since its asyncio.run() ended, is looked at: what
         came meanwhile is read in this loop's next turns."""
         core = self._core
+        if core.at_home:
+            return False
         if not self.closed and in_greenlet():
             loop = asyncio.get_running_loop()
             if core.loop is not loop:
