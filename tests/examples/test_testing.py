@@ -15,6 +15,8 @@ import pytest
 
 import pgasync
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "testing"
 TIMEOUT_S = 170
 SESSION_LOOP = (

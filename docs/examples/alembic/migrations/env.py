@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from enum_types import add_enums, render_enum
 from models import Base
 from sqlalchemy.ext.asyncio import async_engine_from_config
@@ -25,6 +26,14 @@ def ours(name: str | None, kind: str, parents: Any) -> bool:
     return kind != "schema" or name in schemas
 
 
+def render(kind: str, item: Any, autogen: AutogenContext) -> str | bool:
+    """Types of other packages, such as pgvector, and our own come with their import."""
+    module = type(item).__module__
+    if kind == "type" and not module.startswith("sqlalchemy."):
+        autogen.imports.add(f"import {module}")
+    return render_enum(kind, item, autogen)
+
+
 def migrate(connection: sa.Connection | None, **more: Any) -> None:
     context.configure(
         connection=connection,
@@ -34,7 +43,7 @@ def migrate(connection: sa.Connection | None, **more: Any) -> None:
         compare_type=True,
         compare_server_default=True,
         process_revision_directives=add_enums,
-        render_item=render_enum,
+        render_item=render,
         transaction_per_migration=True,  # autocommit_block() commits what came before
         **more,
     )
