@@ -132,6 +132,9 @@ def main() -> None:
         "--wrong", action="store_true", help="print only what is not as declared"
     )
     parser.add_argument("--against", choices=("asyncpg", "psycopg"), default="asyncpg")
+    parser.add_argument(
+        "--share", default="1/1", metavar="N/M", help="the Nth of M parts of the cases"
+    )
     parser.add_argument("words", nargs="*", metavar="WORD")
     options = parser.parse_args()
     logging.disable()  # of the pool, about what a case forgets
@@ -139,7 +142,9 @@ def main() -> None:
     registry.register(
         "postgresql.pgasync", "pgasync.sqlalchemy.dialect", "PGDialect_pgasync"
     )
+    share, shares = map(int, options.share.split("/"))
     cases = [c for c in CASES if all(word in c.name for word in options.words)]
+    cases = cases[share - 1 :: shares]
     with (
         tempfile.TemporaryDirectory() as folder,
         place_of_servers(Path(folder)) as place,

@@ -19,7 +19,7 @@ from sqlalchemy.orm import (
 )
 
 from . import reasons as why
-from .case import case, group
+from .case import add, case, group
 from .side import Side
 
 
@@ -194,3 +194,36 @@ with group("reflection"):
             found = sa.MetaData()
             await conn.run_sync(found.reflect, only=["item", "part"])
             return [repr(c.type) for table in found.sorted_tables for c in table.c]
+
+
+async def altered(side: Side, ddl: str) -> Any:
+    """A statement that is prepared, before and after DDL of another program."""
+    engine = side.engine()
+    async with side.shared.begin() as other:
+        await other.execute(text("create table altered (a int, m mood)"))
+        await other.execute(text("insert into altered values (1, 'ok')"))
+    try:
+        async with engine.connect() as conn:
+            first = (await conn.execute(text("select * from altered"))).all()
+        async with side.plain_engine().begin() as other:
+            await other.execute(text("set local search_path = side_by_side"))
+            await other.execute(text(ddl))
+        async with engine.connect() as conn:
+            return first, (await conn.execute(text("select * from altered"))).all()
+    finally:
+        await side.tidy()
+        async with side.shared.begin() as other:
+            await other.execute(text("drop table altered"))
+
+
+with group("ddl of another program"):
+    for name, ddl in (
+        ("a column more", "add column b text default 'new'"),
+        ("another type", "alter column a type text"),
+        ("an enum that becomes text", "alter column m type text"),
+    ):
+
+        async def run(side: Side, ddl: str = ddl) -> Any:
+            return await altered(side, f"alter table altered {ddl}")
+
+        add(name, run, why.HEALS, "[Row(1, 'ok')], [Row(")

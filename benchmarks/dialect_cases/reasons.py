@@ -85,3 +85,7 @@ ONE_TRANSACTION = (
 )
 AWAIT = "dbapi_connection.await_() of SQLAlchemy 2.0's dialects is there on 2.1, too"
 DIAG = "orig.diag is there for programs that were written for psycopg"
+HEALS = (
+    "a statement that DDL has made stale is prepared again, where no transaction would"
+    " be broken up; asyncpg's dialect raises InvalidCachedStatementError once"
+)

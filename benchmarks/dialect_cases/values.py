@@ -10,6 +10,8 @@ import decimal
 import enum
 import functools
 import ipaddress
+import os
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from . import look
 from . import reasons as why
-from .case import CASES, add, group
+from .case import CASES, add, case, group
 from .side import Side
 
 D = decimal.Decimal
@@ -304,3 +306,36 @@ for kind_name, kind, given in TYPES:
 with group("select"):
     for one in SELECTED:
         declare(one, str, selected)
+
+
+@case()
+async def infinity_of_dates_clamped(side: Side) -> Any:
+    """With the option that the reason about infinity names."""
+    arguments = {"out_of_range": "clamp"} if side.is_ours else {}
+    async with side.engine(connect_args=arguments).connect() as conn:
+        sql = "select date 'infinity', date '-infinity', timestamp 'infinity'"
+        return (await conn.execute(text(sql))).one()
+
+
+@case()
+async def naive_datetimes_of_another_zone(side: Side) -> Any:
+    """They are local time in both."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "Asia/Kolkata"
+    time.tzset()
+    try:
+        async with side.connect() as conn:
+            kind = sa.DateTime(timezone=True)
+            winter, summer = NAIVE, NAIVE.replace(month=7)
+            return (
+                await conn.execute(
+                    select(
+                        literal(winter, kind), literal(summer, kind), literal(DAY, kind)
+                    )
+                )
+            ).one()
+    finally:
+        os.environ.pop("TZ")
+        if before is not None:
+            os.environ["TZ"] = before
+        time.tzset()
