@@ -82,6 +82,8 @@ struct connection {
     bool cancelling;  /* CancelRequests are out: nothing new is sent */
     bool autocommit;
     bool temporary;   /* it has made a temporary table */
+    bool path_changed; /* it has had another search_path */
+    bool path_counts; /* and a statement was stale after that */
     bool begun;       /* a transaction is open, or its BEGIN is under way */
 };
 
@@ -260,8 +262,8 @@ conn_schema_age(const struct connection *conn)
 /* A command has succeeded: notes what it may have changed. */
 void conn_note_command(struct connection *conn, const struct operation *op);
 
-/* The transaction is over in which conn->schema_changed was set. */
-void conn_settle_schema(struct connection *conn);
+/* The transaction in which conn->schema_changed was set has ended with `op`. */
+void conn_settle_schema(struct connection *conn, const struct operation *op);
 
 /* Whether a statement that is older than the schema may be tried: it would be healed. */
 bool conn_trusts(const struct connection *conn, struct operation *op, struct statement *stmt);

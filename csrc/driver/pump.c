@@ -365,7 +365,7 @@ conn_on_ready(struct connection *conn, struct operation *op)
         return; /* by code that the encoding ran; conn_fail has ended all operations */
     }
     if (conn->schema_changed != 0 && conn->session.transaction_status == 'I') {
-        conn_settle_schema(conn);
+        conn_settle_schema(conn, op);
     }
     Py_CLEAR(conn->farewell); /* it was none */
     if (op->kind == OP_STARTUP) {

@@ -24,22 +24,46 @@ tag_begins(const struct operation *op, const char *text)
     return op->tag_len >= len && memcmp(op->tag, text, len) == 0;
 }
 
-/* Whether the text has to do with a temporary table, which may stand in front of one that
- * statements have read so far. */
+/* Whether the SQL text has this word somewhere, in any case. */
 static bool
-sql_is_temporary(PyObject *sql)
+sql_mentions(PyObject *sql, const char *word)
 {
     const char *text = sql == NULL ? NULL : PyUnicode_AsUTF8(sql);
     if (text == NULL) {
         PyErr_Clear();
         return false;
     }
+    Py_ssize_t len = (Py_ssize_t)strlen(word);
     for (; *text != '\0'; text++) {
-        if (PyOS_strnicmp(text, "temp", 4) == 0) {
+        if (PyOS_strnicmp(text, word, len) == 0) {
             return true;
         }
     }
     return false;
+}
+
+/* A new table. A temporary one may stand in front of one that statements have read so
+ * far. */
+static int
+schema_table(struct connection *conn, const struct operation *op)
+{
+    if (!sql_mentions(op->sql, "temp")) {
+        return CHANGED_IF_UNDONE;
+    }
+    conn->temporary = true;
+    return CHANGED_HERE;
+}
+
+/* Another search_path changes nothing for most programs: the tables of the next schema are
+ * like those of the last. It counts where a statement has once become stale after it. */
+static int
+schema_path(struct connection *conn, const struct operation *op)
+{
+    if (!sql_mentions(op->sql, "search_path")) {
+        return CHANGED_NOTHING;
+    }
+    conn->path_changed = true;
+    return conn->path_counts ? CHANGED_HERE : CHANGED_NOTHING;
 }
 
 /* What a command that succeeded may have changed for statements that were prepared. */
@@ -49,30 +73,34 @@ schema_change(struct connection *conn, const struct operation *op)
     switch (op->tag[0]) {
     case 'A':
         return tag_begins(op, "ALTER ") ? CHANGED_FOR_ALL : CHANGED_NOTHING;
-    case 'D':
-        if (!tag_begins(op, "DROP ")) {
-            return CHANGED_NOTHING;
-        }
-        return conn->temporary && tag_begins(op, "DROP TABLE") ? CHANGED_HERE : CHANGED_FOR_ALL;
     case 'C':
+        if (tag_begins(op, "CREATE TABLE")) {
+            return schema_table(conn, op);
+        }
         if (tag_begins(op, "CREATE VIEW") || tag_begins(op, "COMMIT PREPARED")) {
             return CHANGED_FOR_ALL;
         }
-        break;
+        return tag_begins(op, "CREATE ") ? CHANGED_IF_UNDONE : CHANGED_NOTHING;
+    case 'D':
+        if (tag_begins(op, "DEALLOCATE") || (conn->temporary && tag_begins(op, "DROP TABLE"))) {
+            return CHANGED_HERE;
+        }
+        return tag_begins(op, "DROP ") ? CHANGED_FOR_ALL : CHANGED_NOTHING;
+    case 'R':
+        if (tag_begins(op, "RESET")) {
+            return schema_path(conn, op);
+        }
+        /* ROLLBACK TO SAVEPOINT may have undone a change. */
+        return conn->schema_changed != CHANGED_NOTHING ? CHANGED_HERE : CHANGED_NOTHING;
     case 'S':
-        break;
-    case 'R': /* ROLLBACK TO SAVEPOINT may have undone a change */
-        return conn->schema_changed != 0 && tag_begins(op, "ROLLBACK") ? CHANGED_HERE
-                                                                       : CHANGED_NOTHING;
+        if (tag_begins(op, "SET")) {
+            return schema_path(conn, op);
+        }
+        return op->stmt != NULL && tag_begins(op, "SELECT") ? schema_table(conn, op)
+                                                            : CHANGED_NOTHING;
     default:
         return CHANGED_NOTHING;
     }
-    bool table = tag_begins(op, "CREATE TABLE") || (op->stmt != NULL && tag_begins(op, "SELECT"));
-    if (table && sql_is_temporary(op->sql)) {
-        conn->temporary = true;
-        return CHANGED_HERE;
-    }
-    return table || tag_begins(op, "CREATE ") ? CHANGED_IF_UNDONE : CHANGED_NOTHING;
 }
 
 void
@@ -86,13 +114,15 @@ conn_note_command(struct connection *conn, const struct operation *op)
 }
 
 void
-conn_settle_schema(struct connection *conn)
+conn_settle_schema(struct connection *conn, const struct operation *op)
 {
-    /* Committed: others see it from now on. Rolled back: it is not there any more. */
-    if (conn->schema_changed == CHANGED_FOR_ALL) {
-        conn->st->schema_age += 1;
+    bool undone = op->failed || tag_begins(op, "ROLLBACK");
+    if (conn->schema_changed > CHANGED_IF_UNDONE || undone) {
+        conn->schema_age += 1;
     }
-    conn->schema_age += 1;
+    if (conn->schema_changed == CHANGED_FOR_ALL) {
+        conn->st->schema_age += 1; /* committed: others see it from now on */
+    }
     conn->schema_changed = CHANGED_NOTHING;
 }
 
@@ -173,6 +203,7 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
     if (types) {
         conn_tell(conn, conn->st->name_types_changed, PyTuple_New(0));
     }
+    conn->path_counts = conn->path_counts || (plan && conn->path_changed);
     if (unknown) {
         conn->schema_age += 1; /* so may be the others */
     }

@@ -231,6 +231,67 @@ async def test_begun_in_the_same_way(stage: Stage, case: Case) -> None:
     await conn.commit()
 
 
+async def test_savepoint(stage: Stage) -> None:
+    """Behind a savepoint the transaction goes on from there."""
+    case = CASES[0]
+    await stage.begin(case)
+    conn, sql = stage.actor, stage.fitted(case.sql)
+    await stage.change(case, hidden=True)
+    async with conn.transaction():
+        await conn.fetchval("select 1")
+        with pytest.raises(pgasync.InvalidCachedStatement):
+            async with conn.transaction():
+                await conn.fetch(sql, case.then)
+        assert shown(await conn.fetch(sql, case.then)) == case.after
+
+
+@pytest.mark.parametrize("local", ["local", "session"])
+async def test_search_paths_that_differ(stage: Stage, local: str) -> None:
+    """Tables of several schemas, of the same names and other columns: a statement that
+    has once been stale for it is prepared anew after each SET."""
+    case = next(case for case in CASES if case.name == "search_path")
+    await stage.begin(case)
+    conn = stage.actor
+    sql = "select * from t where id = $1"
+    rows = {stage.place: [(1, 10)], f"{stage.place}_other": [(1, "o", 4)]}
+    errors = 0
+    for n in range(8):
+        path = list(rows)[n % 2]
+        conn._core.begin("BEGIN")
+        await conn.execute(f"set {local} search_path = {path}")
+        try:
+            assert shown_all(await conn.fetch(sql, [1])) == rows[path]
+        except pgasync.InvalidCachedStatement:
+            errors += 1
+        if n == 6:
+            await conn.rollback()
+            assert (
+                shown_all(await conn.fetch(sql, [1]))
+                == rows[stage.place if local == "local" else f"{stage.place}_other"]
+            )
+        elif conn._core.transaction_status == "E":
+            await conn.rollback()
+        else:
+            await conn.commit()
+    assert errors == 1
+
+
+async def test_deallocated_by_hand(stage: Stage) -> None:
+    conn = stage.actor
+    await conn.execute(TABLE)
+    for command in ("deallocate {}", "deallocate all", "discard all"):
+        await conn.fetch("select * from t")
+        name = await conn.fetchval(
+            "select name from pg_prepared_statements"
+            " where statement = 'select * from t'"
+        )
+        await conn.execute(command.format(name))
+        conn._core.begin("BEGIN")
+        await conn.fetchval("select 1")
+        assert shown_all(await conn.fetch("select * from t")) == [(1, 10)]
+        await conn.commit()
+
+
 # What has run is never run again
 
 
