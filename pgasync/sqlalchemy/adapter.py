@@ -181,13 +181,13 @@ class Connection(AdaptedConnection):
     __slots__ = (
         "_autocommit",
         "_await",
+        "_begun",
         "_core",
         "_deferrable",
         "_isolation",
         "_process",
         "_readonly",
         "_streams",
-        "_used",
         "dbapi",
     )
 
@@ -209,7 +209,7 @@ class Connection(AdaptedConnection):
         self._deferrable: bool | None = None
         # Portals in a transaction that is there for them, in autocommit.
         self._streams: set[str] = set()
-        self._used = False  # SQLAlchemy has begun a transaction here
+        self._begun = False  # SQLAlchemy is in a transaction; maybe not the server yet
 
     def set_types(self, options: dict[str, Any], text_types: Sequence[str]) -> None:
         """Before the first statement: the core's options, and types that come as text
@@ -236,12 +236,12 @@ class Connection(AdaptedConnection):
     def run_async(self, fn: Callable[[Any], Awaitable[_T]]) -> _T:
         """What `fn` makes of the driver's connection.
 
-        Before the connection has had its first use, as in a `connect` event, each
-        statement of `fn` is a transaction: no rollback takes back how the connection
-        was set up. Later they belong to the transaction that SQLAlchemy is in.
+        In a transaction of SQLAlchemy's it belongs to that. Outside of one, as in a
+        `connect` event, each statement of `fn` is a transaction: there is nothing of
+        SQLAlchemy's to commit it, and the rollback of a check-in does not undo it.
         """
         core = self._core
-        if self._used or core.autocommit or core.in_transaction:
+        if self._begun or core.autocommit or core.in_transaction:
             return await_only(fn(self._connection))
         core.autocommit = True
         try:
@@ -277,6 +277,7 @@ class Connection(AdaptedConnection):
 
     def commit(self) -> None:
         """Commits; nothing is sent when no transaction was begun."""
+        self._begun = False
         if self._core.in_transaction:
             self._streams.clear()
             await_only(self._core.commit())
@@ -284,6 +285,7 @@ class Connection(AdaptedConnection):
     def rollback(self) -> None:
         """Rolls back; nothing is sent when no transaction was begun. One whose
         connection is lost is rolled back by the server: that is no error here."""
+        self._begun = False
         if self._core.in_transaction:
             try:  # costs nothing, which contextlib.suppress does not
                 if self._streams:  # each statement beside them was to stand for itself

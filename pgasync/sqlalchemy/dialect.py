@@ -227,7 +227,7 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
 
     def do_begin(self, dbapi_connection: Any) -> None:
         """Sends nothing: BEGIN rides in front of the first statement."""
-        dbapi_connection.dbapi_connection._used = True
+        dbapi_connection.dbapi_connection._begun = True
 
     def do_commit(self, dbapi_connection: Any) -> None:
         dbapi_connection.dbapi_connection.commit()

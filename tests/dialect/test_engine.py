@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc, pool
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -25,7 +26,7 @@ from pgasync.sqlalchemy.adapter import Connection, ServerSideCursor
 from pgasync.sqlalchemy.dialect import PGDialect_pgasync
 
 MakeEngine = Callable[..., AsyncEngine]
-SQLALCHEMY_2_0_43 = hasattr(PGDialect_pgasync(), "skip_autocommit_rollback")
+SQLALCHEMY_2_0_43 = hasattr(DefaultDialect(), "skip_autocommit_rollback")
 SQLALCHEMY_2_1 = sa.__version__.startswith("2.1")
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc, pool
 from sqlalchemy.dialects import registry
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -275,7 +276,7 @@ async def test_setting_up_in_connect(make_engine: MakeEngine) -> None:
 
 
 async def test_run_async_in_a_transaction(engine: AsyncEngine) -> None:
-    """Later it belongs to SQLAlchemy's transaction."""
+    """It belongs to SQLAlchemy's, which the server need not know of yet."""
 
     def insert(sync: sa.Connection) -> None:
         adapted: Any = sync.connection.dbapi_connection
@@ -293,6 +294,26 @@ async def test_run_async_in_a_transaction(engine: AsyncEngine) -> None:
         async with conn.begin():
             await conn.run_sync(insert)
         assert await conn.scalar(count) == 1
+
+
+async def test_run_async_outside_of_a_transaction(make_engine: MakeEngine) -> None:
+    """There is nothing to commit it, and the check-in does not undo it: as often as
+    the connection is taken from the pool."""
+    engine = make_engine(pool_size=1)
+    async with engine.begin() as conn:
+        await conn.execute(sa.text("create table runs (n int)"))
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def checkout(connection: Any, record: Any, proxy: Any) -> None:
+        connection.run_async(
+            lambda driver: driver.execute("insert into runs values (1)")
+        )
+
+    for n in range(1, 4):
+        async with engine.connect() as conn:
+            assert not (await conn.get_raw_connection()).dbapi_connection.autocommit
+            count = sa.text("select count(*) from runs")
+            assert await conn.scalar(count) == n
 
 
 async def test_run_async_leaves_no_transaction(engine: AsyncEngine) -> None:
@@ -503,7 +524,7 @@ async def test_an_engine_from_a_file(url: str) -> None:
         "skip_autocommit_rollback": "true",
         "isolation_level": "SERIALIZABLE",
     }
-    if not hasattr(PGDialect_pgasync(), "skip_autocommit_rollback"):
+    if not hasattr(DefaultDialect(), "skip_autocommit_rollback"):
         del settings["skip_autocommit_rollback"]  # new in 2.0.43
     named = {f"db.{name}": value for name, value in settings.items()}
     engine = async_engine_from_config(named, prefix="db.")
