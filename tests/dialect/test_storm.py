@@ -19,6 +19,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from dialect.cuts import LIMIT_S, Room, Write
 
+VERSION = tuple(int(part) for part in sa.__version__.split(".")[:3] if part.isdigit())
+pytestmark = pytest.mark.skipif(
+    VERSION < (2, 0, 56), reason="SQLAlchemy itself loses connections before 2.0.56"
+)
+
 TASKS = 50
 SHORT_S = 2.0
 LONG_S = 60.0
