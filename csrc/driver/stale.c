@@ -211,8 +211,9 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
         conn->st->schema_age += 1; /* a change that was not known yet */
     }
     op->stale = unknown || plan || types || might_be_stale(op, fields);
-    return unknown || plan || types
-           || (op->stale && (code_is(fields, "XX000") || code_is(fields, "0A000")));
+    /* Other errors may as well be those of a value. */
+    return unknown || plan
+           || (!op->described && (code_is(fields, "XX000") || code_is(fields, "0A000")));
 }
 
 bool
