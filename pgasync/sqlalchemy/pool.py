@@ -63,11 +63,11 @@ class AnyLoopQueue(QueueCommon[Any]):
     def qsize(self) -> int:
         return len(self._items)
 
+    def put_nowait(self, item: Any) -> None:
+        self.put(item)
+
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Never waits: the pool takes a full queue for an answer."""
-        self.put_nowait(item)
-
-    def put_nowait(self, item: Any) -> None:
         with self._lock:
             while self._waiters:
                 waiter = self._waiters.popleft()
@@ -81,28 +81,35 @@ class AnyLoopQueue(QueueCommon[Any]):
             if item is SLOT:
                 self.free_slot()
                 return
-            if self.full():
+            if 0 < self.maxsize <= len(self._items):
                 raise Full
             self._items.append(item)
 
-    def get_nowait(self) -> Any:
-        with self._lock:
-            if not self._items:
-                raise Empty
+    def take(self) -> Any:
+        """An item, None when there is none. Needs no lock: where there is an item,
+        nobody waits."""
+        try:
             return self._items.pop() if self.use_lifo else self._items.popleft()
+        except IndexError:
+            return None
+
+    def get_nowait(self) -> Any:
+        item = self.take()
+        if item is None:
+            raise Empty
+        return item
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         if not block:
             return self.get_nowait()
-        with self._lock:
-            if self._items:
-                return self.get_nowait()
-        return await_only(self._wait(timeout))
+        item = self.take()
+        return item if item is not None else await_only(self._wait(timeout))
 
     async def _wait(self, timeout: float | None) -> Any:
         with self._lock:
-            if self._items:
-                return self.get_nowait()
+            item = self.take()
+            if item is not None:
+                return item
             if self.take_slot():
                 return SLOT
             waiter = Waiter()
@@ -130,13 +137,13 @@ class AnyLoopLock:
 
     def __init__(self) -> None:
         self._token = AnyLoopQueue()
-        self._token.put_nowait(None)
+        self._token.put(True)
 
     def __enter__(self) -> None:
         self._token.get()
 
     def __exit__(self, *error: object) -> None:
-        self._token.put_nowait(None)
+        self._token.put(True)
 
 
 class AnyLoopQueuePool(AsyncAdaptedQueuePool):
@@ -149,7 +156,6 @@ class AnyLoopQueuePool(AsyncAdaptedQueuePool):
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._first_run = AnyLoopLock()
-        self._disposed = False
         queue: Any = self._pool
         queue.take_slot = self._inc_overflow
         queue.free_slot = super()._dec_overflow
@@ -161,7 +167,10 @@ class AnyLoopQueuePool(AsyncAdaptedQueuePool):
         return True
 
     def _do_get(self) -> Any:
-        record = super()._do_get()
+        queue: Any = self._pool
+        record = queue.take()
+        if record is None:
+            record = super()._do_get()
         if record is SLOT:
             try:
                 return self._create_connection()
@@ -178,15 +187,15 @@ class AnyLoopQueuePool(AsyncAdaptedQueuePool):
                 raise
         return record
 
-    def _do_return_conn(self, record: Any) -> None:
-        super()._do_return_conn(record)
-        if self._disposed:
-            super().dispose()
-
     def dispose(self) -> None:
         """What is still in use is closed when it is returned, and not left to the
         garbage collector."""
-        self._disposed = True
+        itself: Any = self  # returning one costs nothing more before
+        itself._do_return_conn = self._return_to_disposed
+        super().dispose()
+
+    def _return_to_disposed(self, record: Any) -> None:
+        super()._do_return_conn(record)
         super().dispose()
 
     def _create_connection(self) -> Any:
