@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import literal, select, text
 from sqlalchemy.dialects import postgresql as pg
@@ -24,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from . import look
 from . import reasons as why
-from .case import CASES, add, case, group
+from .case import CASES, Run, add, case, group
 from .side import Side
 
 D = decimal.Decimal
@@ -339,3 +340,45 @@ async def naive_datetimes_of_another_zone(side: Side) -> Any:
         if before is not None:
             os.environ["TZ"] = before
         time.tzset()
+
+
+# Objects of asyncpg's classes, that programs for it have made
+OBJECTS: list[tuple[str, Any]] = [
+    ("int4range", asyncpg.Range(1, 5)),
+    ("int4range", asyncpg.Range(empty=True)),
+    ("int4multirange", [asyncpg.Range(1, 2), asyncpg.Range(4, None)]),
+    ("bit(6)", asyncpg.BitString("101011")),
+    ("varbit", asyncpg.BitString.from_int(5, 9)),
+    ("point", asyncpg.Point(1, 2)),
+    ("box", asyncpg.Box((3, 4), (1, 2))),
+    ("polygon", asyncpg.Polygon((1, 2), (3, 4))),
+    ("path", asyncpg.Path((1, 2), (3, 4), is_closed=True)),
+    ("path", asyncpg.Path((1, 2), (3, 4))),
+    ("circle", asyncpg.Circle((1, 2), 3)),
+    ("line", asyncpg.Line(1, 2, 3)),
+    ("lseg", asyncpg.LineSegment((1, 2), (3, 4))),
+]
+
+
+def sent(kind: str, value: Any) -> Run:
+    """As text, when the server has it."""
+
+    async def run(side: Side) -> Any:
+        async with side.connect() as conn:
+            sql = text(f"select cast(cast(:value as {kind}) as text)")
+            return await conn.scalar(sql, {"value": value})
+
+    return run
+
+
+for number, (kind_name, one) in enumerate(OBJECTS):
+    add(f"asyncpg's {kind_name} ({number})", sent(kind_name, one))
+
+
+@case()
+async def asyncpgs_bits_in_a_column(side: Side) -> Any:
+    async with side.connect() as conn:
+        table = sa.Table("bits", sa.MetaData(), sa.Column("b", pg.BIT(6)))
+        await conn.exec_driver_sql("create temp table bits (b bit(6))")
+        await conn.execute(table.insert(), {"b": asyncpg.BitString("101011")})
+        return await conn.scalar(text("select cast(b as text) from bits"))

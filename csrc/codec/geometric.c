@@ -266,15 +266,20 @@ codec_path_decode(const struct codec *self, struct codec_ctx *ctx, wire_slice va
     return path;
 }
 
-/* Whether a path is closed; a plain sequence of points is an open one. -1 with an
- * exception. */
+/* Whether a path is closed: ours says it, and asyncpg's, as is_closed; a plain sequence
+ * of points is an open one. -1 with an exception. */
 static int
 geometric_is_closed(struct codec_ctx *ctx, PyObject *value)
 {
+    const char *name = "closed";
     if (!PyObject_TypeCheck(value, (PyTypeObject *)ctx->types->path)) {
-        return 0;
+        name = "is_closed";
+        if (PyList_CheckExact(value) || PyTuple_CheckExact(value)
+            || !PyObject_HasAttrString(value, name)) {
+            return 0;
+        }
     }
-    PyObject *closed = PyObject_GetAttrString(value, "closed");
+    PyObject *closed = PyObject_GetAttrString(value, name);
     int is_closed = closed == NULL ? -1 : PyObject_IsTrue(closed);
     Py_XDECREF(closed);
     return is_closed;

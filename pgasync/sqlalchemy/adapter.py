@@ -40,6 +40,13 @@ def _await_within(connection: pgasync.Connection, operation: _core.Operation) ->
     return await_only(connection._wait(operation))
 
 
+def as_text(value: Any) -> str:
+    """What str() makes of it; asyncpg's BitString, which is no str, as its digits."""
+    if hasattr(value, "as_string"):
+        return str(value.as_string()).replace(" ", "")
+    return str(value)
+
+
 class Cursor(_core.Cursor):
     """A PEP 249 cursor over rows that have all arrived; the core's, made by
     Connection.cursor()."""
@@ -218,7 +225,7 @@ class Connection(AdaptedConnection):
         typelink = self._connection._link.typelink
         for name in text_types:
             if name not in typelink.registry:
-                typelink.registry.set_type_codec(name, encoder=str)
+                typelink.registry.set_type_codec(name, encoder=as_text)
         typelink.reset()
 
     def cursor(self, server_side: bool = False) -> Cursor:

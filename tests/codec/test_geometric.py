@@ -33,6 +33,15 @@ TINY = 5e-324
 HUGE = 1.7976931348623157e308
 TRIANGLE = [Point(0.0, 0.0), Point(1.0, 0.0), Point(0.5, 2.0)]
 
+
+class OtherPath(list[Any]):
+    """A path as asyncpg has it."""
+
+    def __init__(self, points: Any, is_closed: bool) -> None:
+        super().__init__(points)
+        self.is_closed = is_closed
+
+
 CASES: list[Case] = [
     ("point", Point(1.5, -2.25), "'(1.5,-2.25)'"),
     ("point", Point(-0.0, 0.0), "'(-0,0)'"),
@@ -94,6 +103,8 @@ SENT: list[Case] = [
     ("path", [(1, 2), (3, 4)], "'[(1,2),(3,4)]'"),
     ("path", ((1, 2), (3, 4)), "'[(1,2),(3,4)]'"),
     ("path", Polygon([(1, 2), (3, 4)]), "'[(1,2),(3,4)]'"),
+    ("path", OtherPath([(1, 2), (3, 4)], True), "'((1,2),(3,4))'"),
+    ("path", OtherPath([(1, 2), (3, 4)], False), "'[(1,2),(3,4)]'"),
     ("path", "((1,2),(3,4))", "'((1,2),(3,4))'"),
     ("polygon", [(1, 2), [3, 4]], "'((1,2),(3,4))'"),
     ("polygon", Path([(1, 2), (3, 4)]), "'((1,2),(3,4))'"),
