@@ -21,12 +21,19 @@ from collections.abc import Awaitable, Callable, Container, Coroutine, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
 from conftest import open_sockets
 
+VERSION = tuple(int(part) for part in sa.__version__.split(".")[:3] if part.isdigit())
+needs_safe_sqlalchemy = pytest.mark.skipif(
+    VERSION < (2, 0, 56) or (2, 1) <= VERSION < (2, 1, 5),
+    reason=f"SQLAlchemy {sa.__version__} itself loses connections: 2.0.56 and 2.1.5 do "
+    "not any more",
+)
 LIMIT_S = 6.0  # for a task to end, and for the server to follow
 HOWS = ("at", "soon", "done")
 

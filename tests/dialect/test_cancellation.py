@@ -35,15 +35,24 @@ from sqlalchemy.pool import NullPool
 
 import servers
 from certificates import Certificates
-from dialect.cuts import HOWS, Close, Closed, Cut, From, Room, Work, Write, run, usable
+from dialect.cuts import (
+    HOWS,
+    Close,
+    Closed,
+    Cut,
+    From,
+    Room,
+    Work,
+    Write,
+    needs_safe_sqlalchemy,
+    run,
+    usable,
+)
 from tlsservers import MAJOR, MISSING, TlsServer
 
-VERSION = tuple(int(part) for part in sa.__version__.split(".")[:3] if part.isdigit())
 pytestmark = [
+    needs_safe_sqlalchemy,
     pytest.mark.filterwarnings("error::sqlalchemy.exc.SAWarning"),
-    pytest.mark.skipif(
-        VERSION < (2, 0, 56), reason="SQLAlchemy itself loses connections before 2.0.56"
-    ),
 ]
 
 

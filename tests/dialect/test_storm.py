@@ -17,12 +17,9 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from dialect.cuts import LIMIT_S, Room, Write
+from dialect.cuts import LIMIT_S, Room, Write, needs_safe_sqlalchemy
 
-VERSION = tuple(int(part) for part in sa.__version__.split(".")[:3] if part.isdigit())
-pytestmark = pytest.mark.skipif(
-    VERSION < (2, 0, 56), reason="SQLAlchemy itself loses connections before 2.0.56"
-)
+pytestmark = needs_safe_sqlalchemy
 
 TASKS = 50
 SHORT_S = 2.0
