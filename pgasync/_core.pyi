@@ -160,7 +160,12 @@ class Cursor:
 @final
 class Connection:
     def cursor(
-        self, kind: type[_C], adapted: object, wait: Callable[[Any], Any], /
+        self,
+        kind: type[_C],
+        adapted: object,
+        wait: Callable[[Any], Any],
+        may_wait: Callable[[], bool] | None = None,
+        /,
     ) -> _C: ...
     def startup(
         self,

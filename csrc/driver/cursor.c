@@ -9,6 +9,7 @@ struct cursor {
     struct connection *conn;
     PyObject *adapted;
     PyObject *wait;
+    PyObject *may_wait;    /* or NULL: it is not asked */
     PyObject *rows;        /* list, or NULL */
     PyObject *description; /* or NULL: None */
     Py_ssize_t position;   /* of the next row */
@@ -19,9 +20,9 @@ struct cursor {
 PyObject *
 Connection_cursor(struct connection *conn, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 3 || !PyType_Check(args[0])
+    if (nargs < 3 || nargs > 4 || !PyType_Check(args[0])
         || !PyType_IsSubtype((PyTypeObject *)args[0], conn->st->cursor_type)) {
-        return errors_set(PyExc_TypeError, "cursor(type, adapted, wait)");
+        return errors_set(PyExc_TypeError, "cursor(type, adapted, wait, may_wait=None)");
     }
     PyTypeObject *type = (PyTypeObject *)args[0];
     struct cursor *cur = (struct cursor *)type->tp_alloc(type, 0);
@@ -29,6 +30,7 @@ Connection_cursor(struct connection *conn, PyObject *const *args, Py_ssize_t nar
         cur->conn = (struct connection *)Py_NewRef((PyObject *)conn);
         cur->adapted = Py_NewRef(args[1]);
         cur->wait = Py_NewRef(args[2]);
+        cur->may_wait = nargs == 4 && args[3] != Py_None ? Py_NewRef(args[3]) : NULL;
         cur->arraysize = 1;
         cur->rowcount = -1;
     }
@@ -42,6 +44,7 @@ Cursor_traverse(struct cursor *cur, visitproc visit, void *arg)
     Py_VISIT(cur->conn);
     Py_VISIT(cur->adapted);
     Py_VISIT(cur->wait);
+    Py_VISIT(cur->may_wait);
     Py_VISIT(cur->rows);
     Py_VISIT(cur->description);
     return 0;
@@ -53,6 +56,7 @@ Cursor_clear(struct cursor *cur)
 {
     Py_CLEAR(cur->adapted);
     Py_CLEAR(cur->wait);
+    Py_CLEAR(cur->may_wait);
     Py_CLEAR(cur->rows);
     Py_CLEAR(cur->description);
     return 0;
@@ -92,7 +96,33 @@ cursor_take(struct cursor *cur, PyObject *result)
     return 0;
 }
 
-/* Runs a statement: the operation, done, or NULL with an exception. */
+/* Whether there is a greenlet to wait in; -1 with an exception. */
+static int
+cursor_may_wait(struct cursor *cur)
+{
+    if (cur->may_wait == NULL) {
+        return 1;
+    }
+    PyObject *answer = PyObject_CallNoArgs(cur->may_wait);
+    if (answer == NULL) {
+        return -1;
+    }
+    int may_wait = PyObject_IsTrue(answer);
+    Py_DECREF(answer);
+    return may_wait;
+}
+
+static PyObject *
+cursor_wait(struct cursor *cur, PyObject *request)
+{
+    PyObject *wait = Py_NewRef(cur->wait == NULL ? Py_None : cur->wait);
+    PyObject *result = PyObject_CallOneArg(wait, request);
+    Py_DECREF(wait);
+    return result;
+}
+
+/* Runs a statement: the operation, done, or NULL with an exception. Nothing is sent where
+ * waiting is an error. */
 static PyObject *
 cursor_run(struct cursor *cur, PyObject *sql, PyObject *params)
 {
@@ -100,15 +130,17 @@ cursor_run(struct cursor *cur, PyObject *sql, PyObject *params)
     if (some < 0) {
         return NULL;
     }
+    int may_wait = cursor_may_wait(cur);
+    if (may_wait <= 0) {
+        return may_wait < 0 ? NULL : cursor_wait(cur, Py_None);
+    }
     /* Only a text without parameters may be a script: () is none, too. */
     PyObject *const args[] = {sql, some ? params : Py_None};
     PyObject *request = Connection_execute(cur->conn, args, 2);
     if (request == NULL) {
         return NULL;
     }
-    PyObject *wait = Py_NewRef(cur->wait == NULL ? Py_None : cur->wait);
-    PyObject *result = PyObject_CallOneArg(wait, request);
-    Py_DECREF(wait);
+    PyObject *result = cursor_wait(cur, request);
     Py_DECREF(request);
     return result;
 }

@@ -5,9 +5,10 @@
 
 #include "connection.h"
 
-/* connection.cursor(type, adapted, wait): a new cursor of a subclass of the core's.
- * `wait` makes an Operation's result of the Operation, `adapted` is kept for the
- * subclass. */
+/* connection.cursor(type, adapted, wait, may_wait=None): a new cursor of a subclass
+ * of the core's. `wait` makes an Operation's result of the Operation; where may_wait()
+ * is false it is called with None, to raise, and nothing is sent. `adapted` is kept for
+ * the subclass. */
 PyObject *Connection_cursor(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
 
 /* What Dialect.do_execute() is to do: cursor.execute(statement, parameters). The

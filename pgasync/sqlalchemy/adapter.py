@@ -35,6 +35,13 @@ MORE_ROWS = 250  # at least, with each further trip
 _portal_names = (f"sqlalchemy_{n}" for n in itertools.count(1))
 
 
+def _needs_greenlet() -> None:
+    """MissingGreenlet where nothing could wait, before anything is sent."""
+    if not in_greenlet():
+        nothing: Any = None
+        await_only(nothing)
+
+
 def _await_within(connection: pgasync.Connection, operation: _core.Operation) -> Any:
     """The operation's result, within the connection's limit."""
     return await_only(connection._wait(operation))
@@ -65,6 +72,7 @@ class Cursor(_core.Cursor):
 
     def executemany(self, operation: str, seq_of_parameters: Sequence[Any]) -> None:
         """Runs a statement for every set of parameters in one flight."""
+        _needs_greenlet()
         sent = self._core.executemany(operation, seq_of_parameters)
         self._take(self._adapted._await(sent))
 
@@ -108,6 +116,7 @@ class ServerSideCursor(Cursor):
 
     def execute(self, operation: str, parameters: Any = None) -> None:
         """Opens the portal, with its first rows."""
+        _needs_greenlet()
         self._name = name = next(_portal_names)
         self._adapted._begin_stream(name)
         result = self._adapted._await(
@@ -126,6 +135,7 @@ class ServerSideCursor(Cursor):
         """More rows behind those that are left; 0: all of them."""
         if not self._more or self._name is None:
             return
+        _needs_greenlet()
         limit = max(at_least, MORE_ROWS) if at_least else 0
         result = self._adapted._await(
             self._core.fetch_portal(self._name, self._statement, limit, False)
@@ -230,9 +240,10 @@ class Connection(AdaptedConnection):
 
     def cursor(self, server_side: bool = False) -> Cursor:
         """A cursor; `server_side` streams."""
+        make = self._core.cursor
         if server_side:
-            return self._core.cursor(ServerSideCursor, self, self._await)._start()
-        return self._core.cursor(Cursor, self, self._await)
+            return make(ServerSideCursor, self, self._await, in_greenlet)._start()
+        return make(Cursor, self, self._await, in_greenlet)
 
     def execute(self, operation: str, parameters: Any = None) -> Cursor:
         """A cursor that has run the statement."""
@@ -286,6 +297,7 @@ class Connection(AdaptedConnection):
         """Commits; nothing is sent when no transaction was begun."""
         self._begun = False
         if self._core.in_transaction:
+            _needs_greenlet()
             self._streams.clear()
             await_only(self._core.commit())
 
@@ -294,6 +306,7 @@ class Connection(AdaptedConnection):
         connection is lost is rolled back by the server: that is no error here."""
         self._begun = False
         if self._core.in_transaction:
+            _needs_greenlet()
             try:  # costs nothing, which contextlib.suppress does not
                 if self._streams:  # each statement beside them was to stand for itself
                     await_only(self._end_streams())
@@ -308,6 +321,7 @@ class Connection(AdaptedConnection):
 
     def run_outside(self, sql: str) -> None:
         """Runs `sql` (no parameters) outside of any transaction."""
+        _needs_greenlet()
         self.rollback()
         await_only(self._core.query(sql))
 

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql.base import (
 )
 from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.engine import URL
+from sqlalchemy.util.concurrency import in_greenlet
 
 import pgasync
 
@@ -69,7 +70,7 @@ class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
         statement."""
         proxy: Any = self._dbapi_connection
         adapted: Connection = proxy.dbapi_connection
-        return adapted._core.cursor(Cursor, adapted, adapted._await)
+        return adapted._core.cursor(Cursor, adapted, adapted._await, in_greenlet)
 
     def create_server_side_cursor(self) -> Any:
         adapted: Any = self._dbapi_connection

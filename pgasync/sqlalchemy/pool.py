@@ -180,7 +180,7 @@ class AnyLoopQueuePool(AsyncAdaptedQueuePool):
         connection: Any = record.dbapi_connection
         if connection is not None:
             try:
-                if connection.has_ended():
+                if connection.has_ended() is True:  # not of a mock
                     record.invalidate()
             except BaseException:  # of a listener, or cancelled
                 self._do_return_conn(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import logging
 import sys
@@ -492,6 +493,32 @@ async def test_a_dialect_of_ones_own(
 
 
 # Engines
+
+
+async def test_nothing_is_sent_outside_of_a_greenlet(engine: AsyncEngine) -> None:
+    """Where nothing can wait, an error is all that happens."""
+    async with engine.connect() as conn:
+        await conn.execute(sa.text("create table written (n int)"))
+        await conn.commit()
+        adapted = (await conn.get_raw_connection()).dbapi_connection
+        insert = "insert into written values ($1)"
+        await conn.exec_driver_sql(insert, (1,))
+        for use in (
+            adapted.commit,
+            adapted.rollback,
+            functools.partial(adapted.cursor().execute, insert, (2,)),
+            functools.partial(adapted.cursor().executemany, insert, [(3,)]),
+            functools.partial(adapted.cursor(server_side=True).execute, "select 1"),
+            functools.partial(adapted.run_outside, "drop table written"),
+            functools.partial(conn.sync_connection.exec_driver_sql, insert, (4,)),
+        ):
+            with pytest.raises(exc.MissingGreenlet):
+                use()
+            assert adapted._core.in_transaction
+        written = await conn.exec_driver_sql("select n from written")
+        assert written.all() == [(1,)]
+        await conn.rollback()
+        assert (await conn.exec_driver_sql("select n from written")).all() == []
 
 
 async def test_a_sync_engine(url: str) -> None:
