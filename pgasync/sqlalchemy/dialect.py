@@ -236,7 +236,7 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
     def do_rollback(self, dbapi_connection: Any) -> None:
         adapted = dbapi_connection.dbapi_connection
         if not (self.skip_autocommit_rollback and adapted.autocommit):
-            adapted.rollback()
+            dbapi_connection.rollback()  # the proxy's, which SQLAlchemy's suite watches
 
     def do_ping(self, dbapi_connection: Any) -> bool:
         dbapi_connection.ping()
