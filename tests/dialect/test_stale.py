@@ -332,8 +332,7 @@ async def test_under_load(make_engine: MakeEngine) -> None:
                 rows = await conn.execute(sa.text("select * from busy limit 3"))
                 assert rows.all()
 
-    async with asyncio.timeout(60):
-        await asyncio.gather(change(), *map(task, range(20)))
+    await asyncio.wait_for(asyncio.gather(change(), *map(task, range(20))), 60)
     assert changes > 20 and min(done) > 0
     async with engine.connect() as conn:
         counted = await conn.execute(
