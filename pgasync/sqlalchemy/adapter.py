@@ -326,8 +326,11 @@ class Connection(AdaptedConnection):
         await_only(self._core.query(sql))
 
     def close(self) -> None:
-        """Ends the session."""
-        await_only(self._connection.close())
+        """Ends the session. Waits only for what still runs, and needs no greenlet."""
+        if self._core.pending and self._may_wait():
+            await_only(self._connection.close())
+        else:
+            self._connection.terminate()
 
     def terminate(self) -> None:
         """Ends the session of a connection that the pool throws away, also from

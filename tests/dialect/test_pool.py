@@ -252,3 +252,16 @@ async def test_returned_after_dispose(
         await first.execute(OWN_PID)
     assert [raw.closed for raw in raws] == [True, True]
     assert left.checkedin() == left.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_dispose_outside_of_a_greenlet(
+    make_engine: Callable[..., AsyncEngine], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As at the exit of a program: there is nothing to wait for."""
+    engine = make_engine(pool_size=2)
+    async with engine.connect() as first, engine.connect() as second:
+        raws = [await raw_of(first), await raw_of(second)]
+        await first.execute(OWN_PID)
+    engine.sync_engine.dispose()
+    assert [raw.closed for raw in raws] == [True, True]
+    assert caplog.records == []
