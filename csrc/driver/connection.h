@@ -81,7 +81,6 @@ struct connection {
     bool pumping;
     bool cancelling;  /* CancelRequests are out: nothing new is sent */
     bool autocommit;
-    bool temporary;   /* it has made a temporary table */
     bool path_changed; /* it has had another search_path */
     bool path_counts; /* and a statement was stale after that */
     bool begun;       /* a transaction is open, or its BEGIN is under way */

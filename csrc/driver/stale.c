@@ -45,13 +45,9 @@ sql_mentions(PyObject *sql, const char *word)
 /* A new table. A temporary one may stand in front of one that statements have read so
  * far. */
 static int
-schema_table(struct connection *conn, const struct operation *op)
+schema_table(const struct operation *op)
 {
-    if (!sql_mentions(op->sql, "temp")) {
-        return CHANGED_IF_UNDONE;
-    }
-    conn->temporary = true;
-    return CHANGED_HERE;
+    return sql_mentions(op->sql, "temp") ? CHANGED_HERE : CHANGED_IF_UNDONE;
 }
 
 /* Another search_path changes nothing for most programs: the tables of the next schema are
@@ -75,14 +71,14 @@ schema_change(struct connection *conn, const struct operation *op)
         return tag_begins(op, "ALTER ") ? CHANGED_FOR_ALL : CHANGED_NOTHING;
     case 'C':
         if (tag_begins(op, "CREATE TABLE")) {
-            return schema_table(conn, op);
+            return schema_table(op);
         }
         if (tag_begins(op, "CREATE VIEW") || tag_begins(op, "COMMIT PREPARED")) {
             return CHANGED_FOR_ALL;
         }
         return tag_begins(op, "CREATE ") ? CHANGED_IF_UNDONE : CHANGED_NOTHING;
     case 'D':
-        if (tag_begins(op, "DEALLOCATE") || (conn->temporary && tag_begins(op, "DROP TABLE"))) {
+        if (tag_begins(op, "DEALLOCATE")) {
             return CHANGED_HERE;
         }
         return tag_begins(op, "DROP ") ? CHANGED_FOR_ALL : CHANGED_NOTHING;
@@ -96,8 +92,7 @@ schema_change(struct connection *conn, const struct operation *op)
         if (tag_begins(op, "SET")) {
             return schema_path(conn, op);
         }
-        return op->stmt != NULL && tag_begins(op, "SELECT") ? schema_table(conn, op)
-                                                            : CHANGED_NOTHING;
+        return op->stmt != NULL && tag_begins(op, "SELECT") ? schema_table(op) : CHANGED_NOTHING;
     default:
         return CHANGED_NOTHING;
     }

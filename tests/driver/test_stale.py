@@ -150,6 +150,19 @@ async def test_later_told(stage: Stage, case: Case) -> None:
     assert await stage.ticks() == before + len(case.after)
 
 
+async def test_dropped_beside_a_temporary_table(stage: Stage) -> None:
+    """By a connection that has made temporary tables: it is told to all nevertheless."""
+    conn, table = stage.actor, f"{stage.place}.fleeting"
+    await stage.changer.execute("create temp table beside (n int)")
+    for kind, value in [("int", 7), ("text", "7"), ("int", 7)]:
+        await stage.changer.execute(f"create table {table} as select 7::{kind} n")
+        conn._core.begin("BEGIN")
+        await conn.execute("savepoint before")
+        assert await conn.fetchval(f"select n from {table}") == value
+        await conn.rollback()
+        await stage.changer.execute(f"drop table {table}")
+
+
 @pytest.mark.parametrize(
     "made", ["(n {0}); insert into {1} values (7)", "as select 7::{0} n"]
 )
