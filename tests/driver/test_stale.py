@@ -151,7 +151,7 @@ async def test_later_told(stage: Stage, case: Case) -> None:
 
 
 async def test_dropped_beside_a_temporary_table(stage: Stage) -> None:
-    """By a connection that has made temporary tables: it is told to all nevertheless."""
+    """By a connection that has made temporary tables: all are told nevertheless."""
     conn, table = stage.actor, f"{stage.place}.fleeting"
     await stage.changer.execute("create temp table beside (n int)")
     for kind, value in [("int", 7), ("text", "7"), ("int", 7)]:
