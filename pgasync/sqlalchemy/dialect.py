@@ -67,9 +67,11 @@ class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
 
     def create_default_cursor(self) -> Any:
         """Past the pool's proxy and Connection.cursor(): two calls less for every
-        statement."""
+        statement. Not where somebody has put one of his own in their place."""
         proxy: Any = self._dbapi_connection
         adapted: Connection = proxy.dbapi_connection
+        if getattr(proxy, "__dict__", None) or type(adapted) is not Connection:
+            return proxy.cursor()
         return adapted._core.cursor(Cursor, adapted, adapted._await, in_greenlet)
 
     def create_server_side_cursor(self) -> Any:

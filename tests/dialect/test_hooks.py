@@ -521,6 +521,21 @@ async def test_nothing_is_sent_outside_of_a_greenlet(engine: AsyncEngine) -> Non
         assert (await conn.exec_driver_sql("select n from written")).all() == []
 
 
+async def test_another_cursor(engine: AsyncEngine) -> None:
+    """What stands in front of cursor() is not passed by."""
+    async with engine.connect() as conn:
+        proxy = await conn.get_raw_connection()
+        made: list[Any] = []
+
+        def make() -> Any:
+            made.append(proxy.dbapi_connection.cursor())
+            return made[-1]
+
+        proxy.cursor = make  # type: ignore[method-assign]
+        assert await conn.scalar(ONE) == 1
+        assert len(made) == 1
+
+
 async def test_a_sync_engine(url: str) -> None:
     """create_engine() works where SQLAlchemy has its greenlet; elsewhere its error
     says so."""
