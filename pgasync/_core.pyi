@@ -164,7 +164,7 @@ class Connection:
         kind: type[_C],
         adapted: object,
         wait: Callable[[Any], Any],
-        may_wait: Callable[[], bool] | None = None,
+        current: Callable[[], Any] | None = None,
         /,
     ) -> _C: ...
     def startup(

@@ -228,7 +228,7 @@ def edge_allowed(path: Path, module: str) -> bool:
     in_dialect = (PACKAGE / "sqlalchemy") in path.parents
     if standard(module):
         return True
-    if module.partition(".")[0] == "sqlalchemy":
+    if module.partition(".")[0] in ("sqlalchemy", "greenlet"):
         return in_dialect
     if module.startswith("pgasync.sqlalchemy"):
         return in_dialect or path == PACKAGE / "__main__.py"

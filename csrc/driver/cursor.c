@@ -9,7 +9,7 @@ struct cursor {
     struct connection *conn;
     PyObject *adapted;
     PyObject *wait;
-    PyObject *may_wait;    /* or NULL: it is not asked */
+    PyObject *current;     /* greenlet.getcurrent, or NULL: waiting always works */
     PyObject *rows;        /* list, or NULL */
     PyObject *description; /* or NULL: None */
     Py_ssize_t position;   /* of the next row */
@@ -22,7 +22,7 @@ Connection_cursor(struct connection *conn, PyObject *const *args, Py_ssize_t nar
 {
     if (nargs < 3 || nargs > 4 || !PyType_Check(args[0])
         || !PyType_IsSubtype((PyTypeObject *)args[0], conn->st->cursor_type)) {
-        return errors_set(PyExc_TypeError, "cursor(type, adapted, wait, may_wait=None)");
+        return errors_set(PyExc_TypeError, "cursor(type, adapted, wait, current=None)");
     }
     PyTypeObject *type = (PyTypeObject *)args[0];
     struct cursor *cur = (struct cursor *)type->tp_alloc(type, 0);
@@ -30,7 +30,7 @@ Connection_cursor(struct connection *conn, PyObject *const *args, Py_ssize_t nar
         cur->conn = (struct connection *)Py_NewRef((PyObject *)conn);
         cur->adapted = Py_NewRef(args[1]);
         cur->wait = Py_NewRef(args[2]);
-        cur->may_wait = nargs == 4 && args[3] != Py_None ? Py_NewRef(args[3]) : NULL;
+        cur->current = nargs == 4 && args[3] != Py_None ? Py_NewRef(args[3]) : NULL;
         cur->arraysize = 1;
         cur->rowcount = -1;
     }
@@ -44,7 +44,7 @@ Cursor_traverse(struct cursor *cur, visitproc visit, void *arg)
     Py_VISIT(cur->conn);
     Py_VISIT(cur->adapted);
     Py_VISIT(cur->wait);
-    Py_VISIT(cur->may_wait);
+    Py_VISIT(cur->current);
     Py_VISIT(cur->rows);
     Py_VISIT(cur->description);
     return 0;
@@ -56,7 +56,7 @@ Cursor_clear(struct cursor *cur)
 {
     Py_CLEAR(cur->adapted);
     Py_CLEAR(cur->wait);
-    Py_CLEAR(cur->may_wait);
+    Py_CLEAR(cur->current);
     Py_CLEAR(cur->rows);
     Py_CLEAR(cur->description);
     return 0;
@@ -96,19 +96,27 @@ cursor_take(struct cursor *cur, PyObject *result)
     return 0;
 }
 
-/* Whether there is a greenlet to wait in; -1 with an exception. */
+/* Whether the current greenlet is one of SQLAlchemy's, in which `wait` works; -1 with an
+ * exception. As its in_greenlet(), without two calls into Python. */
 static int
 cursor_may_wait(struct cursor *cur)
 {
-    if (cur->may_wait == NULL) {
+    if (cur->current == NULL) {
         return 1;
     }
-    PyObject *answer = PyObject_CallNoArgs(cur->may_wait);
-    if (answer == NULL) {
+    PyObject *greenlet = PyObject_CallNoArgs(cur->current);
+    if (greenlet == NULL) {
         return -1;
     }
-    int may_wait = PyObject_IsTrue(answer);
-    Py_DECREF(answer);
+    PyObject *mark =
+        PyObject_GetAttr(greenlet, cur->conn->st->name___sqlalchemy_greenlet_provider__);
+    Py_DECREF(greenlet);
+    if (mark == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    int may_wait = PyObject_IsTrue(mark);
+    Py_DECREF(mark);
     return may_wait;
 }
 

@@ -5,9 +5,10 @@
 
 #include "connection.h"
 
-/* connection.cursor(type, adapted, wait, may_wait=None): a new cursor of a subclass
- * of the core's. `wait` makes an Operation's result of the Operation; where may_wait()
- * is false it is called with None, to raise, and nothing is sent. `adapted` is kept for
+/* connection.cursor(type, adapted, wait, current=None): a new cursor of a subclass
+ * of the core's. `wait` makes an Operation's result of the Operation; where
+ * the greenlet current() is none of SQLAlchemy's it is called with None, to raise, and
+ * nothing is sent. `adapted` is kept for
  * the subclass. */
 PyObject *Connection_cursor(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
 

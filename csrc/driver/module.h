@@ -17,6 +17,7 @@
     X(_pump_again)                                                                                 \
     X(abandoned)                                                                                   \
     X(_run_script)                                                                                 \
+    X(__sqlalchemy_greenlet_provider__)                                                            \
     X(add_reader)                                                                                  \
     X(add_writer)                                                                                  \
     X(call_soon)                                                                                   \

@@ -25,6 +25,11 @@ import pgasync
 from .. import _core
 from .url import driver_keywords
 
+try:
+    from greenlet import getcurrent as getcurrent  # type: ignore[import-untyped]
+except ImportError:  # SQLAlchemy says what to install, when it is needed
+    getcurrent = object
+
 _T = TypeVar("_T")
 
 CLOSE_TIMEOUT = 2.0  # s, for a connection that the pool throws away
@@ -242,8 +247,8 @@ class Connection(AdaptedConnection):
         """A cursor; `server_side` streams."""
         make = self._core.cursor
         if server_side:
-            return make(ServerSideCursor, self, self._await, in_greenlet)._start()
-        return make(Cursor, self, self._await, in_greenlet)
+            return make(ServerSideCursor, self, self._await, getcurrent)._start()
+        return make(Cursor, self, self._await, getcurrent)
 
     def execute(self, operation: str, parameters: Any = None) -> Cursor:
         """A cursor that has run the statement."""

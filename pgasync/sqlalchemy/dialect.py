@@ -15,12 +15,11 @@ from sqlalchemy.dialects.postgresql.base import (
 )
 from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.engine import URL
-from sqlalchemy.util.concurrency import in_greenlet
 
 import pgasync
 
 from .. import _core
-from .adapter import DBAPI, Connection, Cursor
+from .adapter import DBAPI, Connection, Cursor, getcurrent
 from .pool import AnyLoopQueuePool
 from .types import COLSPECS, with_text
 from .url import connect_keywords
@@ -72,7 +71,7 @@ class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
         adapted: Connection = proxy.dbapi_connection
         if getattr(proxy, "__dict__", None) or type(adapted) is not Connection:
             return proxy.cursor()
-        return adapted._core.cursor(Cursor, adapted, adapted._await, in_greenlet)
+        return adapted._core.cursor(Cursor, adapted, adapted._await, getcurrent)
 
     def create_server_side_cursor(self) -> Any:
         adapted: Any = self._dbapi_connection
