@@ -7,10 +7,29 @@ it has run: a sequence is not rolled back.
 
 from __future__ import annotations
 
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+
+import pgasync
 
 TICK = "nextval('ticks') as tick"
 COUNT = "select case when is_called then last_value else 0 end from ticks"
+
+
+@contextlib.asynccontextmanager
+async def own_schema(dsn: str) -> AsyncIterator[str]:
+    """The name of a schema of the test's own, with another one beside it, and the
+    sequence."""
+    name = f"stale_{secrets.token_hex(6)}"
+    async with pgasync.connect(dsn, autocommit=True) as conn:
+        await conn.execute(f"create schema {name}; create schema {name}_other")
+        await conn.execute(f"create sequence {name}.ticks")
+    yield name
+    async with pgasync.connect(dsn, autocommit=True) as conn:
+        await conn.execute("set client_min_messages = warning")
+        await conn.execute(f"drop schema {name}, {name}_other cascade")
 
 
 @dataclass(frozen=True)

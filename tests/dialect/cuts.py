@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
 from conftest import open_sockets
@@ -36,6 +37,26 @@ needs_safe_sqlalchemy = pytest.mark.skipif(
 )
 LIMIT_S = 6.0  # for a task to end, and for the server to follow
 HOWS = ("at", "soon", "done")
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Row(Base):
+    __tablename__ = "cut"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token: Mapped[int] = mapped_column(sa.BigInteger)
+    n: Mapped[int]
+
+
+async def make_table(watcher: Any, schema: str) -> None:
+    """Row's, in the schema."""
+    await watcher.execute(
+        f"create table {schema}.cut"
+        " (id serial primary key, token bigint not null, n int not null)"
+    )
 
 
 class Before:

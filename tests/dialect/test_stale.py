@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,22 +15,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import pgasync
 from dialect.flights import FlightCounter
-from stalecases import CASES, COUNT, Case, fitted, name_of
+from stalecases import CASES, COUNT, Case, fitted, name_of, own_schema
 
 MakeEngine = Callable[..., AsyncEngine]
 
 
 @pytest.fixture
 async def place(dsn: str) -> AsyncIterator[str]:
-    """A schema of the test's own, with another one beside it, and the sequence."""
-    name = f"stale_{secrets.token_hex(6)}"
-    async with pgasync.connect(dsn, autocommit=True) as conn:
-        await conn.execute(f"create schema {name}; create schema {name}_other")
-        await conn.execute(f"create sequence {name}.ticks")
-    yield name
-    async with pgasync.connect(dsn, autocommit=True) as conn:
-        await conn.execute("set client_min_messages = warning")
-        await conn.execute(f"drop schema {name}, {name}_other cascade")
+    async with own_schema(dsn) as name:
+        yield name
 
 
 class Stage:

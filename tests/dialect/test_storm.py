@@ -15,9 +15,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from dialect.cuts import LIMIT_S, Room, Write, needs_safe_sqlalchemy
+from dialect.cuts import LIMIT_S, Room, Row, Write, make_table, needs_safe_sqlalchemy
 
 pytestmark = needs_safe_sqlalchemy
 
@@ -28,27 +27,12 @@ LONGEST_S = 0.03  # until a task is cancelled
 KILL_EVERY_S = 0.02
 
 
-class Base(DeclarativeBase):
-    pass
-
-
-class Row(Base):
-    __tablename__ = "cut"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    token: Mapped[int] = mapped_column(sa.BigInteger)
-    n: Mapped[int]
-
-
 @pytest.fixture
 async def room(
     connect: Callable[..., Any], schema: str, make_engine: Callable[..., AsyncEngine]
 ) -> AsyncIterator[Room]:
     watcher = await connect(autocommit=True)
-    await watcher.execute(
-        f"create table {schema}.cut"
-        " (id serial primary key, token bigint not null, n int not null)"
-    )
+    await make_table(watcher, schema)
     room = Room(watcher, f"storm_{random.getrandbits(40):x}", schema, make_engine)
     asyncio.get_running_loop().set_exception_handler(room.complain)
     yield room

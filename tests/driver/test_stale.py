@@ -4,7 +4,6 @@ where that cannot be noticed, and never run twice."""
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 import pgasync
 from pgasync import _core
-from stalecases import CASES, COUNT, TABLE, Case, fitted, name_of
+from stalecases import CASES, COUNT, TABLE, Case, fitted, name_of, own_schema
 
 Connect = Callable[..., Any]
 DEFERRABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE"
@@ -20,15 +19,8 @@ DEFERRABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE"
 
 @pytest.fixture
 async def place(dsn: str) -> AsyncIterator[str]:
-    """A schema of the test's own, with another one beside it, and the sequence."""
-    name = f"stale_{secrets.token_hex(6)}"
-    async with pgasync.connect(dsn, autocommit=True) as conn:
-        await conn.execute(f"create schema {name}; create schema {name}_other")
-        await conn.execute(f"create sequence {name}.ticks")
-    yield name
-    async with pgasync.connect(dsn, autocommit=True) as conn:
-        await conn.execute("set client_min_messages = warning")
-        await conn.execute(f"drop schema {name}, {name}_other cascade")
+    async with own_schema(dsn) as name:
+        yield name
 
 
 class Stage:
