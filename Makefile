@@ -47,7 +47,8 @@ test: $(VENV)/.built $(VENV)/.sqlalchemy-2.0
 	@$(BIN)/pytest $(ARGS)
 ifeq ($(ARGS),)
 	@echo "The tests of the dialect and of the examples again, on SQLAlchemy 2.0"
-	@PYTHONPATH=$(CURDIR)/$(VENV)/sqlalchemy-2.0 $(BIN)/pytest -q tests/dialect tests/examples
+	@PYTHONPATH=$(CURDIR)/$(VENV)/sqlalchemy-2.0 $(BIN)/pytest -q -m "not slow" tests/dialect
+	@PYTHONPATH=$(CURDIR)/$(VENV)/sqlalchemy-2.0 $(BIN)/pytest -q tests/examples
 	@echo "SQLAlchemy's own tests of a dialect, on both versions of it"
 	@$(BIN)/python tests/run_sqlalchemy.py $(VENV)/sqlalchemy-2.0
 endif

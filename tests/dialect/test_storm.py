@@ -22,7 +22,7 @@ pytestmark = needs_safe_sqlalchemy
 
 TASKS = 50
 SHORT_S = 2.0
-LONG_S = 60.0
+LONG_S = 15.0
 LONGEST_S = 0.03  # until a task is cancelled
 KILL_EVERY_S = 0.02
 
