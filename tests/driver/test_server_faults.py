@@ -130,8 +130,9 @@ PHASES = {
     "writing": Phase(writing, UNKNOWN),
     "in a transaction": Phase(in_a_transaction, NOTHING),
     "committing": Phase(committing, {"in_doubt"}),
-    "waiting for a lock": Phase(waiting_for_a_lock, UNKNOWN),
-    "waiting for the lock": Phase(waiting_for_a_lock, UNKNOWN),
+    # Who holds the lock may be ended first: the other goes on to what is not sent then.
+    "waiting for a lock": Phase(waiting_for_a_lock, UNKNOWN | {"not_sent"}),
+    "waiting for the lock": Phase(waiting_for_a_lock, UNKNOWN | {"not_sent"}),
     "portal": Phase(portal, NOTHING),
     "idle": Phase(idle, NOTHING),
     "with a timeout": Phase(timed_out, UNKNOWN),
