@@ -9,7 +9,9 @@
 #include "connection.h"
 #include "errors.h"
 
-#define STALE_TRIES_MAX 10
+/* Beside a program that does nothing but change the schema every other try is lost: between
+ * the answer to Parse and the Bind there is time for the next change. */
+#define STALE_TRIES_MAX 100
 
 /* Changes of the schema */
 

@@ -324,7 +324,13 @@ async def test_under_load(make_engine: MakeEngine) -> None:
                 rows = await conn.execute(sa.text("select * from busy limit 3"))
                 assert rows.all()
 
-    await asyncio.wait_for(asyncio.gather(change(), *map(task, range(20))), 60)
+    tasks = [asyncio.ensure_future(work) for work in (change(), *map(task, range(20)))]
+    try:
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+    finally:
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     assert changes > 20 and min(done) > 0
     async with engine.connect() as conn:
         counted = await conn.execute(
