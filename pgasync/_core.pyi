@@ -217,6 +217,9 @@ class Connection:
     def query(self, sql: str, /) -> Operation:
         """Simple protocol, never BEGIN in front, rows are dropped: COMMIT,
         ROLLBACK, SAVEPOINT, a ping (""). MODE_RESULT."""
+    def drain(self) -> Operation:
+        """Waits until most of what was written has gone out to the socket: for whoever
+        makes bytes faster than the server takes them. No request. Result: None."""
     def begin(self, begin_sql: str, /) -> None:
         """A transaction is due: `begin_sql` rides in front of the next statement
         (forgotten by commit() or rollback() if none comes)."""

@@ -104,6 +104,13 @@ conn_check_cancel(struct connection *conn)
     }
 }
 
+/* Where an operation waits of which nothing has been sent. */
+static struct op_queue *
+conn_queue_borrow(struct connection *conn, const struct operation *op)
+{
+    return op->kind == OP_DRAIN ? &conn->drains : &conn->deferred;
+}
+
 void
 conn_abandon(struct operation *op, PyObject *error)
 {
@@ -131,7 +138,7 @@ conn_abandon(struct operation *op, PyObject *error)
         /* By code that its own encoding runs: conn_encode finds it done. */
     }
     else if (op->phase == OP_DEFERRED && op->kind != OP_STARTUP) {
-        op_queue_remove(&conn->deferred, op);
+        op_queue_remove(conn_queue_borrow(conn, op), op);
         Py_CLEAR(op->conn);
         Py_DECREF(op);
     }
@@ -266,6 +273,7 @@ conn_end_all(struct connection *conn, PyObject *error)
     Py_XDECREF((PyObject *)waiter);
     conn_end_queue(conn, &conn->sent, error);
     conn_end_queue(conn, &conn->deferred, error);
+    conn_end_queue(conn, &conn->drains, error);
     conn->in_flight = 0;
     conn->abandoned = 0;
     if (conn->cancelling) {

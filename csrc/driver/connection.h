@@ -1,11 +1,12 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in ten files:
+ * operations. Its code lives in eleven files:
  *   connection.c  giving up, closing, waking
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
  *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
+ *   flow.c        waiting until there is room for more
  *   stale.c       statements that are not what they were
  *   pump.c        bytes → events → operations
  *   trace.c       what goes by, in words
@@ -52,6 +53,7 @@ struct connection {
     struct wire_buffer out;
     struct op_queue sent;     /* in flight, in order; owns a reference each */
     struct op_queue deferred; /* not encoded yet */
+    struct op_queue drains;   /* wait until `out` is short: not requests */
     struct op_queue ready;    /* done, to be woken when the pump ends */
     size_t in_flight;         /* length of `sent` */
     size_t abandoned;         /* of those, given up */

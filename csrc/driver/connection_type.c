@@ -2,6 +2,7 @@
 #include "connection.h"
 #include "cursor.h"
 #include "errors.h"
+#include "flow.h"
 #include "tls.h"
 
 #include <unistd.h>
@@ -134,6 +135,7 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     status = status != 0 ? status : book_traverse(&conn->book, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->sent, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->deferred, visit, arg);
+    status = status != 0 ? status : op_queue_traverse(&conn->drains, visit, arg);
     return status != 0 ? status : op_queue_traverse(&conn->ready, visit, arg);
 }
 
@@ -153,6 +155,7 @@ conn_release(struct connection *conn)
     conn->closed = true;
     op_queue_release(&conn->sent);
     op_queue_release(&conn->deferred);
+    op_queue_release(&conn->drains);
     op_queue_release(&conn->ready);
     Py_CLEAR(conn->link);
     struct operation *waiter = conn->waiter;
@@ -390,6 +393,7 @@ static PyMethodDef Connection_methods[] = {
     {"fetch_portal", (PyCFunction)Connection_fetch_portal, METH_VARARGS, NULL},
     {"close_portal", (PyCFunction)Connection_close_portal, METH_O, NULL},
     {"query", (PyCFunction)Connection_query, METH_O, NULL},
+    {"drain", (PyCFunction)Connection_drain, METH_NOARGS, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
     {"configure", (PyCFunction)Connection_configure, METH_O, NULL},
     {"look_up", (PyCFunction)Connection_look_up, METH_O, NULL},

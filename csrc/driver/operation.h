@@ -19,6 +19,7 @@ enum op_kind {
     OP_QUERY,
     OP_COMMIT,
     OP_ROLLBACK,
+    OP_DRAIN, /* no request: waits for room in the connection's `out` */
 };
 
 /* What the await gives. */

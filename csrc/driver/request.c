@@ -4,6 +4,7 @@
 #include "connection.h"
 #include "errors.h"
 #include "factory.h"
+#include "flow.h"
 
 static const wire_slice no_name = {(const uint8_t *)"", 0};
 static const uint8_t no_formats[2] = {0, 0};
@@ -449,9 +450,10 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
     case OP_LOOKUP:
         return request_put_lookup(conn, op, plan);
     case OP_STARTUP:
+    case OP_DRAIN:
         break;
     }
-    PyErr_SetString(PyExc_SystemError, "a startup is not queued");
+    PyErr_SetString(PyExc_SystemError, "not a request");
     return -1;
 }
 
@@ -718,7 +720,7 @@ conn_flush(struct connection *conn)
         }
         else if (status == NET_WANT_WRITE || status == NET_WANT_READ) {
             conn_set_writer(conn, true);
-            return;
+            break;
         }
         else {
             /* The server's last words may still be waiting to be read: the
@@ -727,7 +729,10 @@ conn_flush(struct connection *conn)
             conn_pump_soon(conn);
         }
     }
-    if (conn->writer_on && !conn->closed) {
+    if (conn->writer_on && !conn->closed && wire_buffer_size(&conn->out) == 0) {
         conn_set_writer(conn, false);
+    }
+    if (conn->drains.head != NULL) {
+        flow_written(conn);
     }
 }
