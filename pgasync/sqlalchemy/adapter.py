@@ -42,7 +42,7 @@ _portal_names = (f"sqlalchemy_{n}" for n in itertools.count(1))
 
 def _needs_greenlet() -> None:
     """MissingGreenlet where nothing could wait, before anything is sent."""
-    if not in_greenlet():
+    if not getattr(getcurrent(), "__sqlalchemy_greenlet_provider__", False):
         nothing: Any = None
         await_only(nothing)
 

@@ -153,11 +153,13 @@ async def lost(conn: Any, phase: Phase) -> tuple[Any, float]:
 async def under_way(server: Server) -> None:
     """All phases but the idle one have begun."""
     sql = (
-        "select count(*) from pg_stat_activity where application_name = 'faults' "
+        "select count(*) || ' ' || count(*) filter (where query = 'COMMIT') "
+        "from pg_stat_activity where application_name = 'faults' "
         "and (state = 'active' or state like 'idle in transaction%')"
     )
     deadline = time.monotonic() + SERVICE_S
-    while int(await away(lambda: server.psql(sql))) < len(PHASES) - 1:
+    wanted = f"{len(PHASES) - 1} 1"
+    while (await away(lambda: server.psql(sql))).strip() != wanted:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.15)
