@@ -1,8 +1,8 @@
 """One measurement in a process of its own: `child.py DRIVER SCENARIO COUNT DSN`.
 
 Repeats the scenario COUNT times and prints, as JSON, the time and the CPU of this
-process for it (s). --warm N: repetitions before the clock starts. --uvloop: on it.
---layout N: see shift().
+process for it (s), and what else the scenario measures. --warm N: repetitions before
+the clock starts. --uvloop: on it. --layout N: see shift().
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
     if options.warm:
         await repeat(options.warm)
     seconds, used = time.perf_counter(), cpu()
-    await repeat(options.count)
+    also = await repeat(options.count)
     result = {"seconds": time.perf_counter() - seconds, "cpu": cpu() - used}
     await driver.close()
-    return result
+    return {**result, **(also or {})}
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import child
 import work
 
 HERE = Path(__file__).parent
@@ -118,7 +119,7 @@ def run_child(
 
 def supports(driver: str, scenario: str) -> bool:
     """Whether the driver's class has the scenario (psycopg has no mixed_raw)."""
-    return scenario != "mixed_raw" or driver in ("asyncpg", "pgasync")
+    return hasattr(child.driver_for(driver, scenario), scenario)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pgasync
+import probes
 import work
 
 
@@ -52,6 +53,12 @@ class Driver:
         for _ in range(0, count, work.BATCH):
             await self.conn.executemany(work.INSERT, sets)
         await self.conn.execute(work.TRUNCATE)
+
+    async def stall(self, count: int) -> dict[str, float]:
+        async with probes.ticking() as found:
+            rows = await self.conn.fetch(work.SERIES, [count])
+        assert len(rows) == count
+        return found
 
     async def connect(self, count: int) -> None:
         for _ in range(count):

@@ -3,7 +3,7 @@
     acc       100,000 rows of 8 columns, fetched one at a time by primary key
     mixed     1000 rows of 11 types, fetched 100 at a time
     pg_type   the catalogue query of MagicStack's pgbench suite, about 600 rows of 12
-    many      where executemany() inserts
+    many      where executemany() and COPY write
 
 `$1` is the parameter; a driver with another placeholder rewrites it.
 """
@@ -19,6 +19,10 @@ MIXED_ROWS = 1000
 MIXED_FETCHED = 100
 TASKS = 100  # of `tasks`: how many coroutines share one connection
 BATCH = 10_000  # of `executemany`: sets of parameters in one call
+COPIED = 100_000  # of COPY: rows in one statement
+STREAMED = 100_000  # of `stream`: the same
+FETCHED = 1000  # of `stream`: rows at a time, where a driver has to be told
+NOTIFIED = 1000  # of `notify`: in one statement
 
 SCHEMA = f"""
 create table acc (
@@ -57,6 +61,14 @@ from pg_type where typtypmod=-1 and typisdefined=true
 """
 INSERT = "insert into many (id, name, score) values ($1, $2, $3)"
 TRUNCATE = "truncate many"
+INSERT_RETURNING = f"{INSERT} returning id"
+COLUMNS = ("id", "name", "score")
+# A set-returning function in the list of columns sends rows as it makes them.
+SERIES = """
+select i, 'name ' || i, i * 0.5::float8 from (select generate_series(1, $1) i) s
+"""
+COPY_OUT = SERIES.replace("$1", str(COPIED)).strip()
+NOTIFY = "select pg_notify('bench', 'job ' || i) from generate_series(1, $1) i"
 
 
 KEYS = [i * 7919 % ACC_ROWS + 1 for i in range(1000)]
@@ -77,3 +89,26 @@ def shares(count: int) -> list[list[int]]:
 def sets() -> list[tuple[int, str, float]]:
     """Parameters for INSERT, one batch."""
     return [(i, f"name {i}", i * 0.5) for i in range(BATCH)]
+
+
+@functools.cache
+def records() -> list[tuple[int, str, float]]:
+    """For COPY of records."""
+    return [(i, f"name {i}", i * 0.5) for i in range(COPIED)]
+
+
+@functools.cache
+def text() -> bytes:
+    """The same records in COPY's text format."""
+    return "".join(f"{i}\t{name}\t{score}\n" for i, name, score in records()).encode()
+
+
+def pieces(size: int = 65536) -> Iterator[bytes]:
+    """text() as a file would be read."""
+    whole = text()
+    return (whole[i : i + size] for i in range(0, len(whole), size))
+
+
+def times(count: int, each: int) -> range:
+    """How often something that does `each` units is done for `count` of them."""
+    return range(0, count, each)
