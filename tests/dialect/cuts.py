@@ -28,6 +28,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
 from conftest import open_sockets
+from steps import Steps
 
 VERSION = tuple(int(part) for part in sa.__version__.split(".")[:3] if part.isdigit())
 needs_safe_sqlalchemy = pytest.mark.skipif(
@@ -99,7 +100,7 @@ class From:
         return isinstance(step, int) and step >= self.first
 
 
-class Cut:
+class Cut(Steps):
     """Awaits `work`; acts at its suspensions number `points`, counted from 1."""
 
     def __init__(
@@ -109,11 +110,10 @@ class Cut:
         how: str,
         act: Callable[[], object] | None = None,
     ) -> None:
-        self.work = work
+        super().__init__(work)
         self.points = points
         self.how = how
         self.act = act or self.cancel
-        self.steps = 0
         self.asked = False  # the task took a cancel
         self.stopped = False  # not ended by itself
         self.task: asyncio.Task[Any] | None = None
@@ -123,7 +123,6 @@ class Cut:
         self.asked = self.task.cancel() or self.asked
 
     def suspended(self, waits_for: Any) -> Any:
-        self.steps += 1
         if self.steps not in self.points:
             return waits_for
         if self.how == "at":
@@ -137,20 +136,9 @@ class Cut:
     def __await__(self) -> Generator[Any, Any, Any]:
         self.task = asyncio.current_task()
         self.stopped = True
-        steps = self.work.__await__()
-        try:
-            waits_for = next(steps)
-            while True:
-                waits_for = self.suspended(waits_for)
-                try:
-                    sent = yield waits_for
-                except BaseException as error:
-                    waits_for = steps.throw(error)
-                else:
-                    waits_for = steps.send(sent)
-        except StopIteration as end:
-            self.stopped = False
-            return end.value
+        result = yield from super().__await__()
+        self.stopped = False
+        return result
 
 
 class Closed(BaseException):
