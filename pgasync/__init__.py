@@ -18,6 +18,7 @@ from .errors import (
     InterfaceError,
     InternalError,
     InvalidCachedStatement,
+    NotificationOverflow,
     NotSupportedError,
     OperationalError,
     ProgrammingError,
@@ -28,6 +29,7 @@ from .errors import (
     Warning,  # noqa: A004
 )
 from .link import Notice
+from .notifications import Notification, Notifications
 from .registry import Registry as TypeRegistry
 from .rows import Row
 from .transaction import Transaction
@@ -118,6 +120,9 @@ __all__ = [
     "InvalidCachedStatement",
     "NotSupportedError",
     "Notice",
+    "Notification",
+    "NotificationOverflow",
+    "Notifications",
     "OperationalError",
     "PreparedStatement",
     "ProgrammingError",

@@ -19,6 +19,7 @@ __all__ = [
     "InternalError",
     "InvalidCachedStatement",
     "NotSupportedError",
+    "NotificationOverflow",
     "OperationalError",
     "ProgrammingError",
     "ProtocolViolation",
@@ -184,6 +185,12 @@ class ProtocolViolation(ConnectionLost):
 
 class QueryTimeout(OperationalError, TimeoutError):
     """`timeout=` ran out and the server was told to cancel."""
+
+
+class NotificationOverflow(OperationalError):
+    """More notifications came than were read, and `dropped` of them were lost."""
+
+    dropped: int = 0
 
 
 class InvalidCachedStatement(OperationalError):

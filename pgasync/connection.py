@@ -16,6 +16,7 @@ from ._core import MODE_RESULT, MODE_ROW, MODE_ROWS, MODE_VALUE
 from .cursor import Cursor
 from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
 from .link import Link
+from .notifications import Listening
 from .registry import Registry
 from .rows import scalar
 from .trace import to_file
@@ -25,7 +26,7 @@ MultipleStatements = _core.MultipleStatements
 R = TypeVar("R")
 
 
-class Connection:
+class Connection(Listening):
     """One session with a PostgreSQL server. Made by connect().
 
     Several tasks may use it at once: their statements run in the order in which

@@ -22,6 +22,7 @@ from . import _core, sql, tls
 from .conninfo import Config
 from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
+from .notifications import Notification
 from .saslprep import saslprep
 from .sockets import Address, open_socket
 from .timeouts import helper_task, signalled, until
@@ -378,7 +379,10 @@ class Link:
             self._tell(wrapper, wrapper._notice_listeners, Notice.from_fields(fields))
 
     def notification(self, pid: int, channel: str, payload: str) -> None:
-        """A NOTIFY that nobody here listens for."""
+        """To whom it concerns; runs no code of theirs."""
+        wrapper = self._connection()
+        if wrapper is not None and wrapper._channels is not None:
+            wrapper._channels.deliver(Notification(channel, payload, pid))
 
     def parameter(self, name: str, value: str) -> None:
         """The core has stored it in its `parameters`."""
@@ -413,6 +417,8 @@ class Link:
             with contextlib.suppress(RuntimeError):  # its loop is closed
                 task.get_loop().call_soon_threadsafe(task.cancel)
         wrapper = self._connection()
+        if wrapper is not None and wrapper._channels is not None:
+            wrapper._channels.end(core.lost_error)
         if wrapper is not None and wrapper._termination_listeners:
             listeners, wrapper._termination_listeners = (
                 wrapper._termination_listeners,

@@ -291,3 +291,8 @@ def is_script(sql: str) -> bool:
         return False
     statements = _statements(sql)
     return next(statements, None) is not None and next(statements, None) is not None
+
+
+def quote_identifier(name: str) -> str:
+    """A name as it stands in a text of SQL, whatever it is made of but NUL."""
+    return '"' + name.replace('"', '""') + '"'

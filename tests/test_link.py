@@ -117,7 +117,9 @@ async def test_repeated_until_the_deadline(
 ) -> None:
     made, core = make(postmaster.port, cancel_timeout=1.1), Core()
     ended: list[Any] = []
-    wrapper = SimpleNamespace(_termination_listeners={ended.append: None})
+    wrapper = SimpleNamespace(
+        _termination_listeners={ended.append: None}, _channels=None
+    )
     made.wrapper = lambda: wrapper
     made.abandoned(core)
     await settled(lambda: core.closed)
