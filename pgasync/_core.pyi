@@ -131,6 +131,10 @@ class Operation:
     def statusmessage(self) -> str | None: ...
     @property
     def suspended(self) -> bool: ...  # the portal has more rows
+    # Of a copy(), once its server has answered:
+    @property
+    def copying(self) -> tuple[str, int, int] | None:
+        """("in" or "out", format (1: binary), number of columns)."""
 
 class Cursor:
     """Rows that have all arrived; made by Connection.cursor() of a subclass."""
@@ -220,6 +224,24 @@ class Connection:
     def drain(self) -> Operation:
         """Waits until most of what was written has gone out to the socket: for whoever
         makes bytes faster than the server takes them. No request. Result: None."""
+    def copy(self, sql: str, /) -> Operation:
+        """COPY … FROM STDIN or TO STDOUT, BEGIN in front when a transaction is due.
+        Ends when all of it has ended (MODE_RESULT: statusmessage, rowcount); a text
+        that is no COPY has run when it ends in ProgrammingError. Until then nothing
+        else is sent; other statements of the task that called it raise InterfaceError,
+        those of other tasks wait. Given up, a COPY FROM is failed, and the server told
+        to stop."""
+    def copy_started(self, operation: Operation, /) -> Operation:
+        """Waits for the answer to a copy(), after which `operation.copying` tells.
+        Raises what the COPY failed with. No request. Result: None. Called once."""
+    def copy_write(self, operation: Operation, data: Any, /) -> bool:
+        """Takes bytes for a COPY FROM (copied); sends them when there are many. False:
+        drain() before the next. Raises the COPY's error if the server has refused it,
+        InterfaceError where it takes no data."""
+    def copy_done(self, operation: Operation, /) -> bool:
+        """No more data: the COPY FROM ends with the await of `operation`."""
+    def copy_fail(self, operation: Operation, reason: str, /) -> bool:
+        """Has the server fail the COPY FROM: QueryCanceled (57014) with the reason."""
     def begin(self, begin_sql: str, /) -> None:
         """A transaction is due: `begin_sql` rides in front of the next statement
         (forgotten by commit() or rollback() if none comes)."""

@@ -1,5 +1,6 @@
 /* The life of a connection: giving up, closing in all its ways, waking. */
 #include "connection.h"
+#include "copy.h"
 #include "errors.h"
 
 #include <unistd.h>
@@ -30,6 +31,9 @@ conn_tell(struct connection *conn, PyObject *name, PyObject *args)
 void
 conn_finish(struct connection *conn, struct operation *op)
 {
+    if (op->copy != NULL) {
+        copy_on_finish(conn, op);
+    }
     Py_CLEAR(op->conn); /* the caller holds the connection */
     if (op->done) {
         Py_DECREF(op);
@@ -130,6 +134,9 @@ conn_abandon(struct operation *op, PyObject *error)
     if (conn == NULL) {
         return;
     }
+    if (op->copy != NULL) {
+        copy_on_abandon(conn, op);
+    }
     if (conn_abandon_waiter(conn, op)) {
         Py_DECREF(conn);
         return;
@@ -210,8 +217,11 @@ conn_detach(struct connection *conn)
 static const char *
 conn_outcome(struct connection *conn, const struct operation *op)
 {
-    if (op == NULL || op->phase != OP_EXECUTING || op->kind == OP_STARTUP) {
+    if (op == NULL || op->phase < OP_EXECUTING || op->kind == OP_STARTUP) {
         return OUTCOME_NOT_SENT;
+    }
+    if (copy_is_unfinished(op)) {
+        return OUTCOME_FAILED;
     }
     /* The FATAL came in place of the answer: the server did not finish it. A
      * COMMIT may have become durable before that. */

@@ -1,5 +1,5 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in eleven files:
+ * operations. Its code lives in twelve files:
  *   connection.c  giving up, closing, waking
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
@@ -7,6 +7,7 @@
  *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
  *   flow.c        waiting until there is room for more
+ *   copy.c        COPY, and the data that go in
  *   stale.c       statements that are not what they were
  *   pump.c        bytes → events → operations
  *   trace.c       what goes by, in words

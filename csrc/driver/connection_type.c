@@ -1,5 +1,6 @@
 /* The connection's Python type: birth, death, attributes, the table of methods. */
 #include "connection.h"
+#include "copy.h"
 #include "cursor.h"
 #include "errors.h"
 #include "flow.h"
@@ -394,6 +395,11 @@ static PyMethodDef Connection_methods[] = {
     {"close_portal", (PyCFunction)Connection_close_portal, METH_O, NULL},
     {"query", (PyCFunction)Connection_query, METH_O, NULL},
     {"drain", (PyCFunction)Connection_drain, METH_NOARGS, NULL},
+    {"copy", (PyCFunction)Connection_copy, METH_O, NULL},
+    {"copy_started", (PyCFunction)Connection_copy_started, METH_O, NULL},
+    {"copy_write", (PyCFunction)(void (*)(void))Connection_copy_write, METH_FASTCALL, NULL},
+    {"copy_done", (PyCFunction)Connection_copy_done, METH_O, NULL},
+    {"copy_fail", (PyCFunction)(void (*)(void))Connection_copy_fail, METH_FASTCALL, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
     {"configure", (PyCFunction)Connection_configure, METH_O, NULL},
     {"look_up", (PyCFunction)Connection_look_up, METH_O, NULL},

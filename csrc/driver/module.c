@@ -263,6 +263,7 @@ core_import(struct core_state *st)
         {"pgasync.errors", "stale", &st->stale},
         {"asyncio", "CancelledError", &st->cancelled_error},
         {"asyncio", "_get_running_loop", &st->running_loop},
+        {"asyncio", "current_task", &st->current_task},
         {"_collections", "_tuplegetter", &st->tuple_getter},
     };
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -369,6 +370,7 @@ core_exec(PyObject *module)
     X(stale)                                                                                       \
     X(cancelled_error)                                                                             \
     X(running_loop)                                                                                \
+    X(current_task)                                                                                \
     X(tuple_getter)                                                                                \
     X(multiple_statements)                                                                         \
     X(row_types)                                                                                   \

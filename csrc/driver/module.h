@@ -67,6 +67,7 @@ struct core_state {
     /* asyncio */
     PyObject *cancelled_error;
     PyObject *running_loop; /* asyncio._get_running_loop */
+    PyObject *current_task; /* asyncio.current_task */
     PyObject *tuple_getter; /* collections._tuplegetter: what namedtuple's fields are */
     PyObject *multiple_statements;
     PyObject *context_kwnames; /* ("context",) */

@@ -1,6 +1,7 @@
 #include "operation.h"
 
 #include "connection.h"
+#include "copy.h"
 #include "errors.h"
 
 struct operation *
@@ -40,7 +41,7 @@ Operation_traverse(struct operation *op, visitproc visit, void *arg)
     Py_VISIT(op->cancel_message);
     Py_VISIT(op->callback);
     Py_VISIT(op->context);
-    return 0;
+    return op->copy == NULL ? 0 : copy_traverse(op->copy, visit, arg);
 }
 
 static int
@@ -63,6 +64,11 @@ Operation_clear(struct operation *op)
     Py_CLEAR(op->cancel_message);
     Py_CLEAR(op->callback);
     Py_CLEAR(op->context);
+    if (op->copy != NULL) {
+        struct copy *copy = op->copy;
+        op->copy = NULL;
+        copy_free(copy);
+    }
     return 0;
 }
 
@@ -516,6 +522,13 @@ Operation_get_suspended(struct operation *op, void *closure)
     return PyBool_FromLong(op->suspended);
 }
 
+static PyObject *
+Operation_get_copying(struct operation *op, void *closure)
+{
+    (void)closure;
+    return copy_describe(op);
+}
+
 static PyMethodDef Operation_methods[] = {
     {"send", (PyCFunction)Operation_send, METH_O, NULL},
     {"throw", (PyCFunction)(void (*)(void))Operation_throw, METH_FASTCALL, NULL},
@@ -546,6 +559,7 @@ static PyGetSetDef Operation_getset[] = {
     {"statusmessage", (getter)Operation_get_statusmessage, NULL, NULL, NULL},
     {"sent", (getter)Operation_get_sent, NULL, NULL, NULL},
     {"suspended", (getter)Operation_get_suspended, NULL, NULL, NULL},
+    {"copying", (getter)Operation_get_copying, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -6,6 +6,7 @@
 #include "statement.h"
 
 struct connection;
+struct copy;
 
 enum op_kind {
     OP_STARTUP,
@@ -19,7 +20,9 @@ enum op_kind {
     OP_QUERY,
     OP_COMMIT,
     OP_ROLLBACK,
-    OP_DRAIN, /* no request: waits for room in the connection's `out` */
+    OP_COPY,       /* a simple Query, data behind it or behind its answer: see copy.h */
+    OP_DRAIN,      /* no request: waits for room in the connection's `out` */
+    OP_COPY_START, /* no request: waits for the answer to an OP_COPY */
 };
 
 /* What the await gives. */
@@ -29,6 +32,7 @@ enum op_phase {
     OP_DEFERRED,   /* nothing of it has been sent */
     OP_DESCRIBING, /* Parse and Describe are out; Bind and Execute follow their answer */
     OP_EXECUTING,  /* everything is out */
+    OP_COPYING,    /* a COPY, whose data may follow: nothing else may be sent behind it */
 };
 
 #define OP_TAG_MAX 64
@@ -85,6 +89,7 @@ struct operation {
     PyObject *missing;   /* list of the OIDs of those types */
     PyObject *row_factory; /* what the program gave for its rows, or NULL */
     PyObject *maker;       /* of rows by that factory, or NULL: see factory.h */
+    struct copy *copy;   /* of an OP_COPY, else NULL */
     PyObject *error;     /* exception to raise */
     PyObject *cancel_message;
     PyObject *callback; /* the one waiter */

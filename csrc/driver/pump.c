@@ -1,18 +1,12 @@
 /* Bytes → events → operations. Only the pump reads, and it is not re-entrant;
  * whoever is to be woken is woken when it has ended. */
 #include "connection.h"
+#include "copy.h"
 #include "errors.h"
 #include "factory.h"
 #include "rows.h"
 
 #include "../codec/codec.h"
-
-static wire_slice
-slice_of(const char *text)
-{
-    wire_slice slice = {(const uint8_t *)text, strlen(text)};
-    return slice;
-}
 
 static bool
 tag_is(const struct operation *op, const char *text)
@@ -69,7 +63,8 @@ op_decode_row(struct connection *conn, struct operation *op, struct wire_reader 
 static void
 conn_on_row(struct connection *conn, struct operation *op, const struct wire_event *event)
 {
-    if (op->kind == OP_QUERY || op->kind == OP_COMMIT || op->kind == OP_ROLLBACK) {
+    if (op->kind == OP_QUERY || op->kind == OP_COMMIT || op->kind == OP_ROLLBACK
+        || op->kind == OP_COPY) {
         return;
     }
     struct statement *stmt = op->stmt;
@@ -173,6 +168,9 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
         return;
     }
     op->failed = true;
+    if (op->copy != NULL) {
+        copy_shift_position(op, fields);
+    }
     bool stale = conn_note_refusal(conn, op, fields, event->rider);
     op->indeterminate = conn_indeterminate(op, fields);
     if (!op->abandoned) {
@@ -180,28 +178,6 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
                                : errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
     }
     Py_DECREF(fields);
-}
-
-/* COPY through execute(): refused in a way that keeps the connection. */
-static void
-conn_on_copy(struct connection *conn, struct operation *op, bool in)
-{
-    if (!op->abandoned) {
-        PyErr_SetString(
-            conn->st->not_supported_error,
-            in ? "COPY … FROM STDIN cannot run through execute(): there is no "
-                 "source of data"
-               : "COPY … TO STDOUT cannot run through execute(): its data are not rows");
-        op_set_error(op, errors_take());
-    }
-    if (in) {
-        wire_put_copy_fail(&conn->out, slice_of("the client has no data for this COPY"));
-        if (op->kind != OP_QUERY) {
-            /* The server ignores a Sync that comes while it waits for data. */
-            wire_put_sync(&conn->out);
-        }
-        conn_flush(conn);
-    }
 }
 
 /* Requests that end */
@@ -566,7 +542,7 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         break;
     case WIRE_EV_COPY_IN:
     case WIRE_EV_COPY_OUT:
-        conn_on_copy(conn, op, event->kind == WIRE_EV_COPY_IN);
+        copy_on_answer(conn, op, event);
         break;
     case WIRE_EV_BOUND:
         op->bound = true;
@@ -576,7 +552,9 @@ conn_on_event(struct connection *conn, struct wire_event *event)
     case WIRE_EV_NO_DATA:
     case WIRE_EV_EMPTY:
     case WIRE_EV_COPY_DATA:
+        break;
     case WIRE_EV_COPY_DONE:
+        copy_on_done(op);
         break;
     default:
         conn_on_aside(conn, event);

@@ -2,6 +2,7 @@
  * it is sent; if a value cannot be encoded the buffer is rolled back, and it is as
  * if nothing had been asked. */
 #include "connection.h"
+#include "copy.h"
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
@@ -379,10 +380,14 @@ request_put_query(struct connection *conn, struct operation *op, struct plan *pl
         return -1;
     }
     size_t message = wire_message_begin(&conn->out, 'Q');
-    if (!ends && sql.len > 0 && conn->begin_due != NULL && !conn->begun) {
+    PyObject *due = op->kind == OP_COPY ? request_begin_borrow(conn, op) : conn->begin_due;
+    if (!ends && sql.len > 0 && due != NULL && !conn->begun) {
         wire_slice begin;
-        if (!request_sql(conn, conn->begin_due, &begin)) {
+        if (!request_sql(conn, due, &begin)) {
             return -1;
+        }
+        if (op->copy != NULL) {
+            op->copy->prefix = (size_t)PyUnicode_GET_LENGTH(due) + 1;
         }
         wire_buffer_put(&conn->out, begin.ptr, begin.len);
         wire_buffer_put(&conn->out, ";", 1);
@@ -393,7 +398,7 @@ request_put_query(struct connection *conn, struct operation *op, struct plan *pl
     wire_message_end(&conn->out, message);
     plan_steps(plan, WIRE_STEP_QUERY, 0);
     plan->simple = true;
-    return OP_EXECUTING;
+    return op->kind == OP_COPY ? OP_COPYING : OP_EXECUTING;
 }
 
 static int
@@ -438,6 +443,7 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
     case OP_QUERY:
     case OP_COMMIT:
     case OP_ROLLBACK:
+    case OP_COPY:
         return request_put_query(conn, op, plan);
     case OP_PORTAL_FETCH:
     case OP_PORTAL_CLOSE:
@@ -451,6 +457,7 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
         return request_put_lookup(conn, op, plan);
     case OP_STARTUP:
     case OP_DRAIN:
+    case OP_COPY_START:
         break;
     }
     PyErr_SetString(PyExc_SystemError, "not a request");
@@ -571,7 +578,7 @@ conn_can_send(const struct connection *conn)
     const struct operation *tail = conn->sent.tail;
     return conn->started && !conn->closed && !conn->cancelling && conn->encoding == NULL
            && conn->lookup == NULL && conn->healing == NULL
-           && (tail == NULL || tail->phase != OP_DESCRIBING);
+           && (tail == NULL || tail->phase == OP_EXECUTING);
 }
 
 static void
@@ -628,6 +635,9 @@ conn_submit(struct connection *conn, struct operation *op)
         return conn_refuse_moved(conn);
     }
     if (conn->deferred.head != NULL || !conn_can_send(conn)) {
+        if (copy_check_task(conn) < 0) {
+            return -1;
+        }
         conn_enqueue(conn, &conn->deferred, op);
         return 0;
     }
