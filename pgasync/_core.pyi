@@ -135,6 +135,8 @@ class Operation:
     @property
     def copying(self) -> tuple[str, int, int] | None:
         """("in" or "out", format (1: binary), number of columns)."""
+    @property
+    def received(self) -> int: ...  # bytes of `rows`; of streams and portals
 
 class Cursor:
     """Rows that have all arrived; made by Connection.cursor() of a subclass."""
@@ -242,6 +244,15 @@ class Connection:
         """No more data: the COPY FROM ends with the await of `operation`."""
     def copy_fail(self, operation: Operation, reason: str, /) -> bool:
         """Has the server fail the COPY FROM: QueryCanceled (57014) with the reason."""
+    def stream(self, sql: str, params: object, row_factory: Any, /) -> Operation:
+        """As execute(), but its rows are for take(), and it is not awaited itself. At
+        most some 256 KiB of rows lie there, then nothing is read from the socket. To
+        give it up: its cancel() or expire()."""
+    def take(self, stream: Operation, /) -> Operation:
+        """Waits until something of a stream has come, unless it is there. Result: the
+        list of all that has come (rows; bytes of a COPY), which is the caller's; [] at
+        the end. The stream's error comes when what came before it has been taken. Who
+        gives this up (cancel(), expire()) gives the stream up."""
     def begin(self, begin_sql: str, /) -> None:
         """A transaction is due: `begin_sql` rides in front of the next statement
         (forgotten by commit() or rollback() if none comes)."""
@@ -294,6 +305,8 @@ class Connection:
     def transaction_status(self) -> str: ...  # of the last ReadyForQuery: "I", "T", "E"
     @property
     def pending(self) -> int: ...  # requests not finished
+    @property
+    def paused(self) -> bool: ...  # nothing is read: a stream has enough
     @property
     def backend_pid(self) -> int: ...
     @property

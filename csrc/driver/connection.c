@@ -2,6 +2,7 @@
 #include "connection.h"
 #include "copy.h"
 #include "errors.h"
+#include "flow.h"
 
 #include <unistd.h>
 
@@ -40,6 +41,9 @@ conn_finish(struct connection *conn, struct operation *op)
         return;
     }
     op->done = true;
+    if (op->flow != NULL) {
+        flow_settle(conn, op);
+    }
     if (conn->pumping) {
         op_queue_push(&conn->ready, op);
         return;
@@ -122,7 +126,9 @@ conn_abandon(struct operation *op, PyObject *error)
         return;
     }
     op->done = true;
-    Py_CLEAR(op->rows);
+    if (op->flow == NULL || error == NULL) {
+        Py_CLEAR(op->rows);
+    }
     if (error != NULL) {
         Py_XSETREF(op->error, Py_NewRef(error));
     }
@@ -130,6 +136,9 @@ conn_abandon(struct operation *op, PyObject *error)
         op->cancelled = true;
     }
     op_wake_soon(op);
+    if (op->flow != NULL) {
+        flow_abandoned(op, error);
+    }
     struct connection *conn = (struct connection *)Py_XNewRef((PyObject *)op->conn);
     if (conn == NULL) {
         return;
@@ -430,17 +439,19 @@ Connection_cancel_finished(struct connection *conn, PyObject *unused)
 
 /* What the loop calls */
 
-PyObject *
-Connection_on_readable(struct connection *conn, PyObject *unused)
+static PyObject *
+conn_turn(struct connection *conn)
 {
-    (void)unused;
-    if (conn->closed || conn->pumping || conn_is_forked(conn)
+    if (conn->closed || conn->pumping || conn->paused || conn_is_forked(conn)
         || (conn_is_elsewhere(conn) && !conn_is_here(conn))) {
         Py_RETURN_NONE;
     }
     Py_INCREF(conn);
     conn->pumping = true;
     conn_pump(conn);
+    if (conn->sent.head != NULL && conn->sent.head->flow != NULL) {
+        flow_deliver(conn, conn->sent.head);
+    }
     if (conn->deferred.head != NULL && !conn->closed) {
         conn_start_deferred(conn);
     }
@@ -456,10 +467,22 @@ Connection_on_readable(struct connection *conn, PyObject *unused)
 PyObject *
 Connection_pump_again(struct connection *conn, PyObject *unused)
 {
+    (void)unused;
     if (!conn_is_here(conn)) {
         Py_RETURN_NONE; /* it has moved: its loop has been asked, too */
     }
-    return Connection_on_readable(conn, unused);
+    conn->pump_due = false;
+    return conn_turn(conn);
+}
+
+PyObject *
+Connection_on_readable(struct connection *conn, PyObject *unused)
+{
+    (void)unused;
+    if (conn->pump_due) {
+        Py_RETURN_NONE; /* its turn comes: not two in one of the loop's */
+    }
+    return conn_turn(conn);
 }
 
 PyObject *

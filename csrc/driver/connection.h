@@ -6,7 +6,7 @@
  *   request.c     operation → bytes
  *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
- *   flow.c        waiting until there is room for more
+ *   flow.c        not more than can be taken, either way
  *   copy.c        COPY, and the data that go in
  *   stale.c       statements that are not what they were
  *   pump.c        bytes → events → operations
@@ -82,6 +82,12 @@ struct connection {
     bool writer_on;
     bool moving;      /* to another loop: nobody may use it */
     bool pumping;
+    bool paused;   /* nothing is read: a stream has enough, and the reader is off */
+    bool backlog;  /* the turn was over before all of `in` was handled */
+    bool pump_due; /* the loop has been asked to run the pump */
+    uint16_t look_every; /* events handled between two looks at the clock, 1 or more */
+    uint64_t turn_began; /* ns; 0: nobody has looked yet in this turn */
+    uint64_t looked;     /* ns: the last look */
     bool cancelling;  /* CancelRequests are out: nothing new is sent */
     bool autocommit;
     bool path_changed; /* it has had another search_path */
@@ -299,7 +305,7 @@ bool sql_is_commit(PyObject *sql);
 enum rows_status
 op_decode_row(struct connection *conn, struct operation *op, struct wire_reader cells);
 
-/* Reads and handles what is there, up to CONN_TURN_BYTES. Never raises. */
+/* Reads and handles what is there, up to CONN_TURN_BYTES and FLOW_TURN_NS. Never raises. */
 void conn_pump(struct connection *conn);
 
 /* Has the pump run in the loop's next turn, whether the loop finds the descriptor

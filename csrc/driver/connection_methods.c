@@ -3,6 +3,7 @@
 #include "connection.h"
 #include "errors.h"
 #include "factory.h"
+#include "flow.h"
 
 #include <openssl/crypto.h>
 
@@ -300,6 +301,10 @@ submit_portal(struct connection *conn, struct operation *op, PyObject *portal, u
         return NULL;
     }
     op->rows_max = rows_max;
+    if (flow_open(op, false) < 0) {
+        Py_DECREF(op);
+        return NULL;
+    }
     return submit(conn, op);
 }
 

@@ -22,6 +22,7 @@ conn_init(struct connection *conn, PyObject *autocommit, PyObject *cache_size, P
         return -1;
     }
     conn->autocommit = on != 0;
+    conn->look_every = FLOW_LOOK_FIRST;
     conn->thread = PyThread_get_thread_ident();
     conn->fork_generation = conn->st->fork_generation;
     conn->parameters = PyDict_New();
@@ -280,6 +281,13 @@ Connection_get_pending(struct connection *conn, void *closure)
 }
 
 static PyObject *
+Connection_get_paused(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(conn->paused);
+}
+
+static PyObject *
 Connection_get_backend_pid(struct connection *conn, void *closure)
 {
     (void)closure;
@@ -358,6 +366,7 @@ static PyGetSetDef Connection_getset[] = {
     {"in_transaction", (getter)Connection_get_in_transaction, NULL, NULL, NULL},
     {"transaction_status", (getter)Connection_get_transaction_status, NULL, NULL, NULL},
     {"pending", (getter)Connection_get_pending, NULL, NULL, NULL},
+    {"paused", (getter)Connection_get_paused, NULL, NULL, NULL},
     {"backend_pid", (getter)Connection_get_backend_pid, NULL, NULL, NULL},
     {"backend_key", (getter)Connection_get_backend_key, NULL, NULL, NULL},
     {"protocol", (getter)Connection_get_protocol, NULL, NULL, NULL},
@@ -400,6 +409,8 @@ static PyMethodDef Connection_methods[] = {
     {"copy_write", (PyCFunction)(void (*)(void))Connection_copy_write, METH_FASTCALL, NULL},
     {"copy_done", (PyCFunction)Connection_copy_done, METH_O, NULL},
     {"copy_fail", (PyCFunction)(void (*)(void))Connection_copy_fail, METH_FASTCALL, NULL},
+    {"stream", (PyCFunction)(void (*)(void))Connection_stream, METH_FASTCALL, NULL},
+    {"take", (PyCFunction)Connection_take, METH_O, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
     {"configure", (PyCFunction)Connection_configure, METH_O, NULL},
     {"look_up", (PyCFunction)Connection_look_up, METH_O, NULL},

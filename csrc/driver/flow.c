@@ -1,5 +1,11 @@
 #include "flow.h"
 
+#include "errors.h"
+
+#include <time.h>
+
+/* Sending */
+
 static bool
 flow_may_write(const struct connection *conn)
 {
@@ -33,4 +39,281 @@ flow_written(struct connection *conn)
     while (flow_may_write(conn) && (op = op_queue_pop(&conn->drains)) != NULL) {
         conn_finish(conn, op);
     }
+}
+
+/* The clock */
+
+static uint64_t
+flow_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+bool
+flow_turn_is_over(struct connection *conn)
+{
+    uint64_t now = flow_now();
+    uint64_t since = now - conn->looked;
+    bool first = conn->turn_began == 0;
+    conn->looked = now;
+    if (first) {
+        conn->turn_began = now;
+        return false;
+    }
+    /* About ten looks a turn, however long a row takes. */
+    if (since > FLOW_TURN_NS / 5 && conn->look_every > 1) {
+        conn->look_every /= 2;
+    }
+    else if (since < FLOW_TURN_NS / 20 && conn->look_every < FLOW_LOOK_MAX) {
+        conn->look_every *= 2;
+    }
+    return now - conn->turn_began > FLOW_TURN_NS;
+}
+
+/* Reading: pausing and going on */
+
+static void
+flow_pause(struct connection *conn)
+{
+    if (conn_watch(conn, conn->st->name_remove_reader, NULL) < 0) {
+        PyErr_WriteUnraisable((PyObject *)conn);
+        return;
+    }
+    conn->paused = true;
+}
+
+static void
+flow_resume(struct connection *conn)
+{
+    if (!conn->paused || conn->closed) {
+        return;
+    }
+    conn->paused = false;
+    PyObject *saved = compat_take_exception();
+    if (conn_watch(conn, conn->st->name_add_reader, conn->st->name__on_readable) < 0) {
+        PyErr_Clear();
+        conn_fail(conn, WIRE_OK, "the event loop does not watch the connection any more", 0);
+    }
+    else if (conn->backlog || conn->write_error != 0 || net_pending(&conn->stream)) {
+        conn_pump_soon(conn);
+    }
+    if (saved != NULL) {
+        compat_raise(saved);
+    }
+}
+
+/* Streams */
+
+int
+flow_open(struct operation *op, bool pulled)
+{
+    op->flow = PyMem_Malloc(sizeof(*op->flow));
+    if (op->flow == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    *op->flow = (struct op_flow){.pulled = pulled};
+    return 0;
+}
+
+void
+flow_drop(struct operation *op)
+{
+    struct op_flow *flow = op->flow;
+    op->flow = NULL;
+    if (flow != NULL) {
+        Py_XDECREF(flow->peer);
+        PyMem_Free(flow);
+    }
+}
+
+int
+flow_keep(struct operation *op, wire_slice piece)
+{
+    if (op->rows == NULL) {
+        op->rows = PyList_New(0);
+        if (op->rows == NULL) {
+            return -1;
+        }
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)piece.ptr, (Py_ssize_t)piece.len);
+    int failed = bytes == NULL || PyList_Append(op->rows, bytes) < 0;
+    Py_XDECREF(bytes);
+    flow_count(op, piece.len);
+    return failed ? -1 : 0;
+}
+
+/* Rows that lack a type come after its lookup, and the others in their order. */
+static bool
+flow_has_rows(const struct operation *op)
+{
+    return op->rows != NULL && op->postponed == NULL && PyList_GET_SIZE(op->rows) > 0;
+}
+
+/* Whether there is something to tell: rows, an end, an error. */
+static bool
+flow_has_news(const struct operation *op)
+{
+    return op->done || flow_has_rows(op);
+}
+
+/* Fills an OP_TAKE that the stream does not know any more with the news. */
+static void
+flow_fill(struct operation *take, struct operation *op)
+{
+    if (flow_has_rows(op)) {
+        take->rows = op->rows;
+        op->rows = NULL;
+        op->flow->bytes = 0;
+    }
+    else if (op->error != NULL) {
+        take->error = Py_NewRef(op->error);
+        take->own_traceback = op->own_traceback;
+    }
+    else {
+        take->cancelled = op->cancelled;
+    }
+}
+
+static void
+flow_wake(struct connection *conn, struct operation *op)
+{
+    struct operation *take = op->flow->peer;
+    op->flow->peer = NULL;
+    flow_drop(take); /* the caller holds the stream */
+    flow_fill(take, op);
+    conn_finish(conn, take);
+}
+
+bool
+flow_is_enough(struct connection *conn, struct operation *op)
+{
+    if (!op->flow->pulled || op->abandoned || op->postponed != NULL) {
+        return false;
+    }
+    if (op->error != NULL && !op->failed && op->kind == OP_EXECUTE) {
+        conn_abandon(op, op->error); /* a row that cannot be decoded: the rest is not wanted */
+        return false;
+    }
+    if (op->flow->bytes < FLOW_IN_HIGH) {
+        return false;
+    }
+    if (op->flow->peer != NULL) {
+        conn_pump_soon(conn);
+    }
+    else {
+        flow_pause(conn);
+    }
+    return true;
+}
+
+void
+flow_deliver(struct connection *conn, struct operation *op)
+{
+    if (op->flow->peer != NULL && flow_has_rows(op)) {
+        flow_wake(conn, op);
+    }
+}
+
+void
+flow_settle(struct connection *conn, struct operation *op)
+{
+    if (op->kind != OP_TAKE && op->flow->peer != NULL) {
+        flow_wake(conn, op);
+    }
+}
+
+void
+flow_abandoned(struct operation *op, PyObject *error)
+{
+    struct operation *peer = op->flow->peer;
+    if (op->kind == OP_TAKE) {
+        op->flow->peer = NULL;
+        if (peer != NULL && peer->flow != NULL && peer->flow->peer == op) {
+            peer->flow->peer = NULL;
+            Py_DECREF(op); /* the caller has another one */
+            conn_abandon(peer, error);
+        }
+        Py_XDECREF(peer);
+        return;
+    }
+    struct connection *conn = (struct connection *)Py_XNewRef((PyObject *)op->conn);
+    if (conn == NULL) {
+        return;
+    }
+    if (peer != NULL) {
+        flow_wake(conn, op);
+    }
+    if (op == conn->sent.head) {
+        flow_resume(conn);
+    }
+    Py_DECREF(conn);
+}
+
+PyObject *
+Connection_stream(struct connection *conn, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 3) {
+        return errors_set(PyExc_TypeError, "stream(sql, params, row_factory)");
+    }
+    PyObject *mode = PyLong_FromLong(OP_RESULT);
+    if (mode == NULL) {
+        return NULL;
+    }
+    PyObject *all[] = {args[0], args[1], mode, args[2]};
+    struct operation *op = (struct operation *)Connection_execute(conn, all, 4);
+    Py_DECREF(mode);
+    if (op != NULL && flow_open(op, true) < 0) {
+        PyObject *error = errors_take();
+        conn_abandon(op, NULL);
+        Py_CLEAR(op);
+        compat_raise(error);
+    }
+    return (PyObject *)op;
+}
+
+/* An OP_TAKE with what there is, or which waits for it. */
+static struct operation *
+flow_take(struct connection *conn, struct operation *op)
+{
+    struct operation *take = op_new(conn->st, op->loop, OP_TAKE, OP_ROWS, NULL);
+    if (take == NULL) {
+        return NULL;
+    }
+    if (flow_has_news(op)) {
+        flow_fill(take, op);
+        take->done = true;
+        return take;
+    }
+    if (flow_open(take, false) < 0) {
+        Py_DECREF(take);
+        return NULL;
+    }
+    take->flow->peer = (struct operation *)Py_NewRef((PyObject *)op);
+    op->flow->peer = (struct operation *)Py_NewRef((PyObject *)take);
+    return take;
+}
+
+PyObject *
+Connection_take(struct connection *conn, PyObject *stream)
+{
+    struct operation *op = (struct operation *)stream;
+    if (!Py_IS_TYPE(stream, conn->st->operation_type) || !flow_is_pulled(op)) {
+        return errors_set(PyExc_TypeError, "take() takes what stream() gave");
+    }
+    if (op->flow->peer != NULL) {
+        return errors_set(conn->st->interface_error,
+                          "another task waits for this stream: it has one reader at a time");
+    }
+    if (!op->done && (op->conn != conn || conn_enter(conn) < 0)) {
+        return PyErr_Occurred() ? NULL
+                                : errors_set(PyExc_ValueError, "a stream of another connection");
+    }
+    struct operation *take = flow_take(conn, op);
+    if (take != NULL && op == conn->sent.head) {
+        flow_resume(conn);
+    }
+    return (PyObject *)take;
 }

@@ -209,6 +209,7 @@ lookup_decode_rows(struct connection *conn, struct operation *op)
     Py_DECREF(postponed);
     if (failed < 0) {
         Py_CLEAR(op->postponed);
+        Py_CLEAR(op->rows); /* not all of them are rows */
         PyObject *error = PyErr_Occurred() ? errors_take() : NULL;
         if (op->done) {
             Py_XDECREF(error);

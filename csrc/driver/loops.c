@@ -111,6 +111,7 @@ conn_move(struct connection *conn, PyObject *running)
     conn->loop = Py_NewRef(running); /* from here on nobody gets in by the old one */
     conn->thread = PyThread_get_thread_ident();
     conn->moving = true;
+    conn->pump_due = false; /* that was the old one's */
     int status = conn_leave(conn, old);
     if (status == 0) {
         status = conn_watch(conn, conn->st->name_add_reader, conn->st->name__on_readable);
@@ -124,7 +125,7 @@ conn_move(struct connection *conn, PyObject *running)
         return -1;
     }
     conn_tell(conn, conn->st->name_moved, PyTuple_Pack(1, running));
-    if (conn->write_error != 0 || net_pending(&conn->stream)) {
+    if (conn->write_error != 0 || conn->backlog || net_pending(&conn->stream)) {
         conn_pump_soon(conn); /* what the old loop was asked to do */
     }
     return 0;

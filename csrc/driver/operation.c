@@ -3,6 +3,7 @@
 #include "connection.h"
 #include "copy.h"
 #include "errors.h"
+#include "flow.h"
 
 struct operation *
 op_new(struct core_state *st, PyObject *loop, enum op_kind kind, enum op_mode mode, PyObject *sql)
@@ -38,6 +39,9 @@ Operation_traverse(struct operation *op, visitproc visit, void *arg)
     Py_VISIT(op->row_factory);
     Py_VISIT(op->maker);
     Py_VISIT(op->error);
+    if (op->flow != NULL) {
+        Py_VISIT(op->flow->peer);
+    }
     Py_VISIT(op->cancel_message);
     Py_VISIT(op->callback);
     Py_VISIT(op->context);
@@ -47,6 +51,7 @@ Operation_traverse(struct operation *op, visitproc visit, void *arg)
 static int
 Operation_clear(struct operation *op)
 {
+    flow_drop(op);
     Py_CLEAR(op->conn);
     Py_CLEAR(op->loop);
     Py_CLEAR(op->sql);
@@ -113,7 +118,9 @@ op_set_error(struct operation *op, PyObject *error)
     else {
         Py_XDECREF(error);
     }
-    Py_CLEAR(op->rows);
+    if (op->flow == NULL) {
+        Py_CLEAR(op->rows);
+    }
 }
 
 void
@@ -529,6 +536,13 @@ Operation_get_copying(struct operation *op, void *closure)
     return copy_describe(op);
 }
 
+static PyObject *
+Operation_get_received(struct operation *op, void *closure)
+{
+    (void)closure;
+    return PyLong_FromSize_t(op->flow == NULL ? 0 : op->flow->bytes);
+}
+
 static PyMethodDef Operation_methods[] = {
     {"send", (PyCFunction)Operation_send, METH_O, NULL},
     {"throw", (PyCFunction)(void (*)(void))Operation_throw, METH_FASTCALL, NULL},
@@ -560,6 +574,7 @@ static PyGetSetDef Operation_getset[] = {
     {"sent", (getter)Operation_get_sent, NULL, NULL, NULL},
     {"suspended", (getter)Operation_get_suspended, NULL, NULL, NULL},
     {"copying", (getter)Operation_get_copying, NULL, NULL, NULL},
+    {"received", (getter)Operation_get_received, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -23,6 +23,7 @@ enum op_kind {
     OP_COPY,       /* a simple Query, data behind it or behind its answer: see copy.h */
     OP_DRAIN,      /* no request: waits for room in the connection's `out` */
     OP_COPY_START, /* no request: waits for the answer to an OP_COPY */
+    OP_TAKE,       /* no request: waits for what comes of a stream */
 };
 
 /* What the await gives. */
@@ -43,6 +44,14 @@ op_runs_statement(enum op_kind kind)
 {
     return kind == OP_EXECUTE || kind == OP_MANY || kind == OP_PREPARE || kind == OP_PORTAL_OPEN;
 }
+
+/* Of an operation whose result is taken while it comes, and of the OP_TAKE that waits for
+ * more of it; see flow.h. */
+struct op_flow {
+    struct operation *peer; /* owned: who waits for this stream, the stream it waits for */
+    size_t bytes;           /* of messages, that `rows` were made of */
+    bool pulled;            /* `rows` is taken piece by piece; else they are only counted */
+};
 
 struct operation {
     PyObject_HEAD
@@ -91,6 +100,7 @@ struct operation {
     PyObject *maker;       /* of rows by that factory, or NULL: see factory.h */
     struct copy *copy;   /* of an OP_COPY, else NULL */
     PyObject *error;     /* exception to raise */
+    struct op_flow *flow; /* NULL for nearly all */
     PyObject *cancel_message;
     PyObject *callback; /* the one waiter */
     PyObject *context;
@@ -101,7 +111,8 @@ struct operation *
 op_new(struct core_state *st, PyObject *loop, enum op_kind kind, enum op_mode mode, PyObject *sql);
 
 /* Stores the exception (steals it; NULL stands for one that could not be made)
- * unless there is one: the first is the cause. */
+ * unless there is one: the first is the cause. The rows are dropped, but for those of
+ * a stream, which come before its error. */
 void op_set_error(struct operation *op, PyObject *error);
 
 /* Stores a command tag and its row count (summed for OP_MANY). */

@@ -4,6 +4,7 @@
 #include "copy.h"
 #include "errors.h"
 #include "factory.h"
+#include "flow.h"
 #include "rows.h"
 
 #include "../codec/codec.h"
@@ -81,6 +82,7 @@ conn_on_row(struct connection *conn, struct operation *op, const struct wire_eve
     Py_INCREF(op);
     switch (op_decode_row(conn, op, event->reader)) {
     case ROWS_OK:
+        flow_count(op, wire_reader_left(&event->reader));
         break;
     case ROWS_ERROR:
         if (op->abandoned || op->done) {
@@ -568,6 +570,8 @@ conn_handle_input(struct connection *conn)
     struct wire_event event;
     enum wire_status status;
     size_t written = wire_buffer_size(&conn->out);
+    unsigned left = conn->look_every;
+    conn->backlog = false;
     while (!conn->closed) {
         status = wire_session_next(&conn->session, &conn->in, &conn->out, &event);
         if (status == WIRE_MORE) {
@@ -578,6 +582,13 @@ conn_handle_input(struct connection *conn)
             return;
         }
         conn_on_event(conn, &event);
+        if (--left == 0) {
+            if (flow_turn_is_over(conn)) {
+                conn->backlog = true;
+                break;
+            }
+            left = conn->look_every;
+        }
     }
     /* The session itself answers during authentication. */
     if (!conn->started && wire_buffer_size(&conn->out) != written) {
@@ -588,6 +599,9 @@ conn_handle_input(struct connection *conn)
 void
 conn_pump_soon(struct connection *conn)
 {
+    if (conn->pump_due) {
+        return;
+    }
     PyObject *saved = compat_take_exception();
     PyObject *callback = PyObject_GetAttr((PyObject *)conn, conn->st->name__pump_again);
     PyObject *handle =
@@ -597,6 +611,7 @@ conn_pump_soon(struct connection *conn)
     if (handle == NULL) {
         PyErr_Clear(); /* the loop is closed: nobody waits */
     }
+    conn->pump_due = handle != NULL;
     Py_XDECREF(handle);
     Py_XDECREF(callback);
     if (saved != NULL) {
@@ -604,10 +619,37 @@ conn_pump_soon(struct connection *conn)
     }
 }
 
+/* Handles what was read. True: that was enough for this turn, and somebody sees to it
+ * that another one comes. */
+static bool
+conn_digest(struct connection *conn)
+{
+    conn_handle_input(conn);
+    if (conn->closed) {
+        return true;
+    }
+    if (conn->sent.head != NULL && conn->sent.head->flow != NULL
+        && flow_is_enough(conn, conn->sent.head)) {
+        return true;
+    }
+    if (conn->backlog) {
+        conn_pump_soon(conn);
+        return true;
+    }
+    return false;
+}
+
 void
 conn_pump(struct connection *conn)
 {
     size_t budget = CONN_TURN_BYTES;
+    conn->turn_began = 0;
+    if (conn->look_every > FLOW_LOOK_FIRST) {
+        conn->look_every = FLOW_LOOK_FIRST;
+    }
+    if (conn->backlog && conn_digest(conn)) {
+        return;
+    }
     /* Nobody asked: what comes may be the last, and not every loop says so again. */
     bool idle = conn->in_flight == 0;
     while (!conn->closed) {
@@ -628,15 +670,14 @@ conn_pump(struct connection *conn)
             if (conn->trace != NULL) {
                 conn_trace_received(conn, got);
             }
-            conn_handle_input(conn);
-            if (got < room && conn->in_flight == 0 && !idle
-                && (conn->closed || !net_pending(&conn->stream))) {
+            if (conn_digest(conn)) {
+                return;
+            }
+            if (got < room && conn->in_flight == 0 && !idle && !net_pending(&conn->stream)) {
                 return; /* nobody waits for more */
             }
             if (got >= budget) {
-                if (!conn->closed) {
-                    conn_pump_soon(conn);
-                }
+                conn_pump_soon(conn);
                 return;
             }
             budget -= got;

@@ -458,6 +458,7 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
     case OP_STARTUP:
     case OP_DRAIN:
     case OP_COPY_START:
+    case OP_TAKE:
         break;
     }
     PyErr_SetString(PyExc_SystemError, "not a request");
@@ -578,7 +579,7 @@ conn_can_send(const struct connection *conn)
     const struct operation *tail = conn->sent.tail;
     return conn->started && !conn->closed && !conn->cancelling && conn->encoding == NULL
            && conn->lookup == NULL && conn->healing == NULL
-           && (tail == NULL || tail->phase == OP_EXECUTING);
+           && (tail == NULL || (tail->phase == OP_EXECUTING && !flow_is_pulled(tail)));
 }
 
 static void
