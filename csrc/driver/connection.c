@@ -62,6 +62,7 @@ conn_wake_ready(struct connection *conn)
      * loop and readies operations of its own. */
     struct op_queue ready = conn->ready;
     conn->ready = (struct op_queue){NULL, NULL};
+    conn->waking = ready.head != ready.tail;
     while ((op = op_queue_pop(&ready)) != NULL) {
         if (status < 0) {
             op_wake_soon(op); /* the program is being interrupted: later, if at all */
@@ -71,6 +72,11 @@ conn_wake_ready(struct connection *conn)
             raised = compat_take_exception();
         }
         Py_DECREF(op);
+    }
+    if (conn->waking && !conn_is_elsewhere(conn)) {
+        /* If it is, it has moved, and had nothing to be written then. */
+        conn->waking = false;
+        conn_write_now(conn);
     }
     if (raised != NULL) {
         compat_raise(raised);
@@ -106,6 +112,7 @@ conn_check_cancel(struct connection *conn)
     if (!conn->closed && !conn->cancelling && conn->abandoned > 0
         && conn->abandoned == conn->in_flight) {
         conn->cancelling = true;
+        conn_write_now(conn); /* what is not there cannot be stopped */
         if (conn_tell(conn, conn->st->name_abandoned, PyTuple_Pack(1, conn)) < 0) {
             conn_fail(conn, WIRE_ERR_MEMORY, "no memory to cancel a statement", 0);
         }
@@ -326,8 +333,7 @@ conn_fail(struct connection *conn, enum wire_status why, const char *message, in
 static void
 conn_say_goodbye(struct connection *conn)
 {
-    if (!conn->started || conn->write_error != 0 || wire_buffer_size(&conn->out) > 0
-        || conn->encoding) {
+    if (!conn->started || conn->write_error != 0 || conn->writer_on || conn->encoding) {
         return;
     }
     wire_put_terminate(&conn->out);

@@ -4,6 +4,7 @@
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
+ *   write.c       bytes → socket
  *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
  *   flow.c        not more than can be taken, either way
@@ -26,6 +27,10 @@
 #define CONN_TURN_BYTES (256 * 1024)
 #define CONN_READ_ROOM 8192
 #define CONN_KEEP_BYTES (64 * 1024)
+/* Bytes that are not kept back for those of other requests: asked for in one turn of the
+ * loop; and by tasks that are woken in a row, when the server may begin meanwhile. */
+#define WRITE_TURN_BYTES (16 * 1024)
+#define WRITE_WAKING_BYTES (2 * 1024)
 
 struct op_queue {
     struct operation *head;
@@ -80,6 +85,8 @@ struct connection {
     bool started;     /* the first ReadyForQuery has come */
     bool closed;      /* nothing may be asked of it any more */
     bool writer_on;
+    bool write_soon;  /* the loop has been asked to call _write_soon() */
+    bool waking;      /* tasks run, whose requests are written when all have been woken */
     bool moving;      /* to another loop: nobody may use it */
     bool pumping;
     bool paused;   /* nothing is read: a stream has enough, and the reader is off */
@@ -125,7 +132,8 @@ int conn_watch(struct connection *conn, PyObject *method, PyObject *callback);
 /* Marks `op` done and lets its waiter run: at the end of the pump, or soon. */
 void conn_finish(struct connection *conn, struct operation *op);
 
-/* Wakes what is in `ready`. -1 for a KeyboardInterrupt or SystemExit. */
+/* Wakes what is in `ready`, and writes what that leads to. -1 for a KeyboardInterrupt or
+ * SystemExit. */
 int conn_wake_ready(struct connection *conn);
 
 /* Calls link.<name>(…); what it raises is reported, not raised: -1 then. Steals the args
@@ -204,8 +212,20 @@ void conn_park(struct connection *conn, struct operation *op);
 /* Sends deferred operations as far as nothing is in their way. */
 void conn_start_deferred(struct connection *conn);
 
+/* write.c */
+
 /* Writes what the socket takes; the writer is registered for the rest. */
 void conn_flush(struct connection *conn);
+
+/* A request has been encoded: writes it now, or together with others in this turn of the
+ * loop. */
+void conn_write(struct connection *conn);
+
+/* Writes what conn_write() has kept back, if anything. */
+void conn_write_now(struct connection *conn);
+
+/* What conn_write() has the loop call; see _core.pyi. */
+PyObject *Connection_write_soon(struct connection *conn, PyObject *unused);
 
 /* hints.c */
 

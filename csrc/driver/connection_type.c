@@ -393,6 +393,7 @@ static PyMethodDef Connection_methods[] = {
     {"_on_readable", (PyCFunction)Connection_on_readable, METH_NOARGS, NULL},
     {"_pump_again", (PyCFunction)Connection_pump_again, METH_NOARGS, NULL},
     {"_on_writable", (PyCFunction)Connection_on_writable, METH_NOARGS, NULL},
+    {"_write_soon", (PyCFunction)Connection_write_soon, METH_NOARGS, NULL},
     {"startup", (PyCFunction)Connection_startup, METH_VARARGS, NULL},
     {"scram_key", (PyCFunction)Connection_scram_key, METH_O, NULL},
     {"cursor", (PyCFunction)(void (*)(void))Connection_cursor, METH_FASTCALL, NULL},

@@ -111,7 +111,9 @@ conn_move(struct connection *conn, PyObject *running)
     conn->loop = Py_NewRef(running); /* from here on nobody gets in by the old one */
     conn->thread = PyThread_get_thread_ident();
     conn->moving = true;
-    conn->pump_due = false; /* that was the old one's */
+    conn->pump_due = false;   /* these were the old one's */
+    conn->write_soon = false;
+    conn->waking = false;
     int status = conn_leave(conn, old);
     if (status == 0) {
         status = conn_watch(conn, conn->st->name_add_reader, conn->st->name__on_readable);

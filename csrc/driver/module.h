@@ -15,6 +15,7 @@
     X(_on_readable)                                                                                \
     X(_on_writable)                                                                                \
     X(_pump_again)                                                                                 \
+    X(_write_soon)                                                                                 \
     X(abandoned)                                                                                   \
     X(_run_script)                                                                                 \
     X(__sqlalchemy_greenlet_provider__)                                                            \

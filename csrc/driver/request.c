@@ -666,7 +666,7 @@ conn_submit(struct connection *conn, struct operation *op)
     if (conn->deferred.head != NULL) {
         conn_start_deferred(conn);
     }
-    conn_flush(conn);
+    conn_write(conn);
     return 0;
 }
 
@@ -697,53 +697,5 @@ conn_start_deferred(struct connection *conn)
     }
     if (any) {
         conn_flush(conn);
-    }
-}
-
-static void
-conn_set_writer(struct connection *conn, bool on)
-{
-    if (conn->writer_on == on) {
-        return;
-    }
-    struct core_state *st = conn->st;
-    int status = on ? conn_watch(conn, st->name_add_writer, st->name__on_writable)
-                    : conn_watch(conn, st->name_remove_writer, NULL);
-    if (status < 0) {
-        PyErr_WriteUnraisable((PyObject *)conn);
-        return;
-    }
-    conn->writer_on = on;
-}
-
-void
-conn_flush(struct connection *conn)
-{
-    while (!conn->closed && conn->write_error == 0 && wire_buffer_size(&conn->out) > 0) {
-        wire_slice bytes = wire_buffer_unread(&conn->out);
-        size_t sent = 0;
-        enum net_status status = net_write(&conn->stream, bytes.ptr, bytes.len, &sent);
-        if (status == NET_OK && conn->trace == NULL) {
-            wire_buffer_consume(&conn->out, sent);
-        }
-        else if (status == NET_OK) {
-            conn_trace_sent(conn, sent);
-        }
-        else if (status == NET_WANT_WRITE || status == NET_WANT_READ) {
-            conn_set_writer(conn, true);
-            break;
-        }
-        else {
-            /* The server's last words may still be waiting to be read: the
-             * reader, not the writer, says that it is over. */
-            conn->write_error = conn->stream.error != 0 ? conn->stream.error : EPROTO;
-            conn_pump_soon(conn);
-        }
-    }
-    if (conn->writer_on && !conn->closed && wire_buffer_size(&conn->out) == 0) {
-        conn_set_writer(conn, false);
-    }
-    if (conn->drains.head != NULL) {
-        flow_written(conn);
     }
 }
