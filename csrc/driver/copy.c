@@ -153,6 +153,12 @@ copy_on_finish(struct connection *conn, struct operation *op)
         Py_XDECREF(tag);
         op_set_error(op, errors_take());
     }
+    else if (!op->done && op->error == NULL && copy->state == COPY_IN && !conn->closed) {
+        PyObject *error = errors_violation(
+            conn->st, "the server has ended a COPY FROM STDIN before all of its data had come",
+            OUTCOME_IN_DOUBT, op->sql);
+        op_set_error(op, error != NULL ? error : errors_take());
+    }
     copy->state = COPY_ENDED;
     copy_let_go(conn, op);
 }
