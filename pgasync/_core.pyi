@@ -8,6 +8,7 @@ in its process, and that the connection is open (InterfaceError otherwise).
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, final
 
 _C = TypeVar("_C", bound="Cursor")
@@ -73,6 +74,15 @@ class Link(Protocol):
         """The connection is closed (fd gone), not by close() or terminate()."""
     def untraced(self, error: BaseException | None) -> None:
         """The trace could not be written, and has ended."""
+
+class BlockLike(Protocol):
+    """A transaction() block, to which the connection belongs while it is open."""
+
+    def admits(self) -> bool:
+        """Whether the running task, whose `blocks` do not hold the block, is inside
+        nevertheless. Called when it makes a request. May raise."""
+
+blocks: ContextVar[tuple[Any, ...]]  # those that the context has entered
 
 class Row(tuple[Any, ...]):
     """A row: a tuple that also answers to names. Each distinct list of column
@@ -256,6 +266,18 @@ class Connection:
     def begin(self, begin_sql: str, /) -> None:
         """A transaction is due: `begin_sql` rides in front of the next statement
         (forgotten by commit() or rollback() if none comes)."""
+    def enter_block(self, block: BlockLike, /) -> Operation:
+        """Ends when nothing else is under way and no other block is open: `block` is,
+        from then on. Requests of those who are not in it wait until leave_block()."""
+    def leave_block(self, block: BlockLike, /) -> None:
+        """Does nothing when another block is open, or none."""
+    def end_block(self) -> None:
+        """The connection is about to be closed: no block is open any more, and whoever
+        waits for one gets an InterfaceError."""
+    def admits(self) -> bool:
+        """Whether requests of the running task do not wait for a block's end."""
+    @property
+    def block(self) -> BlockLike | None: ...  # the one that is open
     def configure(self, options: dict[str, Any], /) -> None:
         """Sets codec options by name (struct codec_options): "json_loads",
         "json_dumps", "zone", "range_type", "multirange_type", "beyond",

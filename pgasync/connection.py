@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 from . import _core, errors
 from . import sql as lexer
 from ._core import MODE_RESULT, MODE_ROW, MODE_ROWS, MODE_VALUE
+from .block import Block
 from .cursor import Cursor
 from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
 from .link import Link
@@ -30,7 +31,8 @@ class Connection(Listening):
     """One session with a PostgreSQL server. Made by connect().
 
     Several tasks may use it at once: their statements run in the order in which
-    they were sent. It belongs to one event loop at a time: an idle connection that is
+    they were sent, but for those that wait while another task is in a transaction()
+    block. It belongs to one event loop at a time: an idle connection that is
     used from another one moves there, a busy one raises InterfaceError.
 
     `params` is a sequence for `$1, $2 …` or a mapping for `:name`; `timeout` (s)
@@ -291,12 +293,21 @@ class Connection(Listening):
             timeout = self._timeout
             if timeout is None:
                 return await operation
-        late = QueryTimeout(f"the statement did not end within {timeout:g} s")
-        timer = operation.get_loop().call_later(timeout, operation.expire, late)
+        loop = operation.get_loop()
+        timer = loop.call_later(timeout, self._expire, operation, timeout)
         try:
             return await operation
         finally:
             timer.cancel()
+
+    def _expire(self, operation: _core.Operation, timeout: float) -> None:
+        reason = f"the statement did not end within {timeout:g} s"
+        if not operation.sent and self._core.block is not None:
+            reason = (
+                f"another task's transaction() block did not end within {timeout:g} s: "
+                "the statement, which waited for that, was not sent"
+            )
+        operation.expire(QueryTimeout(reason))
 
     async def _script_rows(
         self, sql: str, timeout: float | None, row_factory: Any
@@ -316,10 +327,14 @@ class Connection(Listening):
         timeout = self._timeout if timeout is None else timeout
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
-        if core.autocommit and not core.in_transaction and not self._transactions:
-            core.begin("BEGIN")
-            own = True
+        block = Block(core)
         try:
+            if core.autocommit and (core.block is None or not core.admits()):
+                await self._wait(block.enter(), timeout)
+                block.mark()
+            if core.autocommit and not core.in_transaction and not self._transactions:
+                core.begin("BEGIN")
+                own = True
             results = []
             statements = [*lexer.split(sql)]
             factories = [row_factory] * (len(statements) - 1) + [last]
@@ -333,18 +348,22 @@ class Connection(Listening):
             if own and not core.closed:
                 await self._rollback_quietly()
             raise
+        finally:
+            block.leave()
         return results
 
     # ------------------------------------------------------------- transactions
 
     async def commit(self) -> None:
         """Commits; does nothing when no transaction is open. Raises
-        TransactionRolledBack when the server answered with a rollback."""
+        TransactionRolledBack when the server answered with a rollback, InterfaceError
+        inside a transaction() block. One of another task is waited for."""
         self._check_no_block("commit")
         await self._core.commit()
 
     async def rollback(self) -> None:
-        """Rolls back; does nothing when no transaction is open."""
+        """Rolls back; does nothing when no transaction is open. InterfaceError inside
+        a transaction() block. One of another task is waited for."""
         self._check_no_block("rollback")
         await self._core.rollback()
 
@@ -355,14 +374,15 @@ class Connection(Listening):
         readonly: bool | None = None,
         deferrable: bool | None = None,
     ) -> Transaction:
-        """A block that is a transaction, or a savepoint inside one.
+        """A block that is a transaction, or a savepoint inside one. The connection
+        works for it alone until it ends: see Transaction.
 
         `isolation`: "read committed", "repeatable read", "serializable" …
         """
         return Transaction(self, isolation, readonly, deferrable)
 
     def _check_no_block(self, what: str) -> None:
-        if self._transactions:
+        if self._transactions and self._core.admits():
             raise InterfaceError(
                 f"{what}() inside a transaction() block, which ends by itself"
             )
@@ -416,6 +436,7 @@ class Connection(Listening):
     async def _quiesce(self, timeout: float | None) -> None:
         """Waits until every request in flight has had its answer."""
         core, timer = self._core, None
+        core.end_block()
         self._link.request_cancel(core)
         last = core.query("")
         if timeout is not None:
@@ -476,6 +497,7 @@ class Connection(Listening):
                 await self.commit()
             elif error is not None and not self.closed:
                 self._transactions.clear()
+                self._core.end_block()
                 await self._rollback_quietly()
         finally:
             await self.close()

@@ -1,6 +1,7 @@
 /* The life of a connection: giving up, closing in all its ways, waking. */
 #include "connection.h"
 #include "copy.h"
+#include "block.h"
 #include "errors.h"
 #include "flow.h"
 
@@ -123,6 +124,11 @@ conn_check_cancel(struct connection *conn)
 static struct op_queue *
 conn_queue_borrow(struct connection *conn, const struct operation *op)
 {
+    for (struct operation *at = conn->outsiders.head; at != NULL; at = at->next) {
+        if (at == op) {
+            return &conn->outsiders;
+        }
+    }
     return op->kind == OP_DRAIN ? &conn->drains : &conn->deferred;
 }
 
@@ -300,6 +306,8 @@ conn_end_all(struct connection *conn, PyObject *error)
     conn_end_queue(conn, &conn->sent, error);
     conn_end_queue(conn, &conn->deferred, error);
     conn_end_queue(conn, &conn->drains, error);
+    conn_end_queue(conn, &conn->outsiders, error);
+    block_forget(conn);
     conn->in_flight = 0;
     conn->abandoned = 0;
     if (conn->cancelling) {

@@ -1,5 +1,5 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in twelve files:
+ * operations. Its code lives in thirteen files:
  *   connection.c  giving up, closing, waking
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
@@ -9,6 +9,7 @@
  *   lookup.c      types that have to be asked for first
  *   flow.c        not more than can be taken, either way
  *   copy.c        COPY, and the data that go in
+ *   block.c       waiting while the connection belongs to another task's transaction
  *   stale.c       statements that are not what they were
  *   pump.c        bytes → events → operations
  *   trace.c       what goes by, in words
@@ -60,7 +61,9 @@ struct connection {
     struct op_queue sent;     /* in flight, in order; owns a reference each */
     struct op_queue deferred; /* not encoded yet */
     struct op_queue drains;   /* wait until `out` is short: not requests */
+    struct op_queue outsiders; /* wait until the block has ended */
     struct op_queue ready;    /* done, to be woken when the pump ends */
+    PyObject *block;          /* the transaction() block that owns it, or NULL: see block.h */
     size_t in_flight;         /* length of `sent` */
     size_t abandoned;         /* of those, given up */
     struct operation *lookup; /* a question about types that is in flight, borrowed */

@@ -1,6 +1,7 @@
 /* The connection's Python type: birth, death, attributes, the table of methods. */
 #include "connection.h"
 #include "copy.h"
+#include "block.h"
 #include "cursor.h"
 #include "errors.h"
 #include "flow.h"
@@ -132,12 +133,14 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->farewell);
     Py_VISIT(conn->cache.by_sql);
     Py_VISIT(conn->waiter);
+    Py_VISIT(conn->block);
     int status = codec_options_traverse(&conn->options, visit, arg);
     status = status != 0 ? status : conn_trace_traverse(conn, visit, arg);
     status = status != 0 ? status : book_traverse(&conn->book, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->sent, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->deferred, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->drains, visit, arg);
+    status = status != 0 ? status : op_queue_traverse(&conn->outsiders, visit, arg);
     return status != 0 ? status : op_queue_traverse(&conn->ready, visit, arg);
 }
 
@@ -158,6 +161,8 @@ conn_release(struct connection *conn)
     op_queue_release(&conn->sent);
     op_queue_release(&conn->deferred);
     op_queue_release(&conn->drains);
+    op_queue_release(&conn->outsiders);
+    block_forget(conn);
     op_queue_release(&conn->ready);
     Py_CLEAR(conn->link);
     struct operation *waiter = conn->waiter;
@@ -277,6 +282,9 @@ Connection_get_pending(struct connection *conn, void *closure)
     for (struct operation *op = conn->deferred.head; op != NULL; op = op->next) {
         pending += 1;
     }
+    for (struct operation *op = conn->outsiders.head; op != NULL; op = op->next) {
+        pending += 1;
+    }
     return PyLong_FromSize_t(pending);
 }
 
@@ -324,7 +332,7 @@ Connection_set_autocommit(struct connection *conn, PyObject *value, void *closur
     if (on < 0) {
         return -1;
     }
-    if (conn->begun && (on != 0) != conn->autocommit) {
+    if ((conn->begun || conn->block != NULL) && (on != 0) != conn->autocommit) {
         PyErr_SetString(conn->st->interface_error,
                         "autocommit cannot change inside a transaction: commit() or rollback() "
                         "first");
@@ -381,6 +389,7 @@ static PyMemberDef Connection_members[] = {
     {"parameters", T_OBJECT, offsetof(struct connection, parameters), READONLY, NULL},
     {"loop", T_OBJECT, offsetof(struct connection, loop), READONLY, NULL},
     {"link", T_OBJECT, offsetof(struct connection, link), READONLY, NULL},
+    {"block", T_OBJECT, offsetof(struct connection, block), READONLY, NULL},
     {"lost_error", T_OBJECT, offsetof(struct connection, lost_error), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
@@ -413,6 +422,10 @@ static PyMethodDef Connection_methods[] = {
     {"stream", (PyCFunction)(void (*)(void))Connection_stream, METH_FASTCALL, NULL},
     {"take", (PyCFunction)Connection_take, METH_O, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
+    {"enter_block", (PyCFunction)Connection_enter_block, METH_O, NULL},
+    {"leave_block", (PyCFunction)Connection_leave_block, METH_O, NULL},
+    {"end_block", (PyCFunction)Connection_end_block, METH_NOARGS, NULL},
+    {"admits", (PyCFunction)Connection_admits, METH_NOARGS, NULL},
     {"configure", (PyCFunction)Connection_configure, METH_O, NULL},
     {"look_up", (PyCFunction)Connection_look_up, METH_O, NULL},
     {"put_codec", (PyCFunction)Connection_put_codec, METH_O, NULL},

@@ -1,5 +1,6 @@
 /* Who may use a connection, and how an idle one moves from one event loop to another. */
 #include "connection.h"
+#include "block.h"
 #include "errors.h"
 
 #include <fcntl.h>
@@ -64,9 +65,9 @@ static bool
 conn_is_idle(const struct connection *conn)
 {
     return conn->started && conn->sent.head == NULL && conn->deferred.head == NULL
-           && conn->ready.head == NULL && conn->waiter == NULL && conn->encoding == NULL
-           && !conn->pumping && !conn->cancelling && !conn->moving && !conn->writer_on
-           && wire_buffer_size(&conn->out) == 0;
+           && conn->outsiders.head == NULL && conn->ready.head == NULL && conn->waiter == NULL
+           && conn->encoding == NULL && !conn->pumping && !conn->cancelling && !conn->moving
+           && !conn->writer_on && wire_buffer_size(&conn->out) == 0;
 }
 
 /* The reader leaves a loop that runs in another thread. That loop must do it itself, and
@@ -140,7 +141,11 @@ conn_enter_from(struct connection *conn, PyObject *running)
     if (conn->closed) {
         return 0;
     }
-    if (running != Py_None && conn_is_idle(conn)) {
+    int outside = running == Py_None || conn->block == NULL ? 0 : block_keeps_out(conn);
+    if (outside < 0) {
+        return -1;
+    }
+    if (running != Py_None && !outside && conn_is_idle(conn)) {
         return conn_move(conn, running);
     }
     if (running != Py_None && conn_asks_loop(conn->loop, conn->st->name_is_closed)) {

@@ -2,6 +2,7 @@
 #include "module.h"
 #include "tls.h"
 
+#include "block.h"
 #include "connection.h"
 #include "cursor.h"
 #include "errors.h"
@@ -339,7 +340,8 @@ core_exec(PyObject *module)
         || codec_types_init(&st->types, st->data_error) < 0 || rows_type_init(st, module) < 0
         || stmt_type_init(st, module) < 0 || op_type_init(st, module) < 0
         || cursor_type_init(st, module) < 0 || conn_type_init(st, module) < 0
-        || tls_types_init(st, module) < 0 || core_add_constants(module) < 0) {
+        || tls_types_init(st, module) < 0 || block_init(st, module) < 0
+        || core_add_constants(module) < 0) {
         return -1;
     }
     st->multiple_statements = PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
@@ -374,6 +376,7 @@ core_exec(PyObject *module)
     X(tuple_getter)                                                                                \
     X(multiple_statements)                                                                         \
     X(row_types)                                                                                   \
+    X(blocks)                                                                                      \
     X(compile_maker)
 
 static int

@@ -17,6 +17,7 @@
     X(_pump_again)                                                                                 \
     X(_write_soon)                                                                                 \
     X(abandoned)                                                                                   \
+    X(admits)                                                                                      \
     X(_run_script)                                                                                 \
     X(__sqlalchemy_greenlet_provider__)                                                            \
     X(add_reader)                                                                                  \
@@ -73,6 +74,7 @@ struct core_state {
     PyObject *multiple_statements;
     PyObject *context_kwnames; /* ("context",) */
     PyObject *row_types;       /* {names: Row subclass} */
+    PyObject *blocks;          /* context variable: see block.h */
     PyObject *compile_maker;   /* pgasync.rows.compile_maker, once it was needed */
     PyObject *sql_commit;      /* "COMMIT" */
     PyObject *sql_rollback;    /* "ROLLBACK" */

@@ -24,6 +24,7 @@ enum op_kind {
     OP_DRAIN,      /* no request: waits for room in the connection's `out` */
     OP_COPY_START, /* no request: waits for the answer to an OP_COPY */
     OP_TAKE,       /* no request: waits for what comes of a stream */
+    OP_TURN,       /* no request: waits for the connection, for the block in `params` */
 };
 
 /* What the await gives. */

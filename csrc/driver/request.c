@@ -3,6 +3,7 @@
  * if nothing had been asked. */
 #include "connection.h"
 #include "copy.h"
+#include "block.h"
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
@@ -459,6 +460,7 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
     case OP_DRAIN:
     case OP_COPY_START:
     case OP_TAKE:
+    case OP_TURN:
         break;
     }
     PyErr_SetString(PyExc_SystemError, "not a request");
@@ -631,9 +633,17 @@ conn_enqueue_front(struct connection *conn, struct operation *op)
 int
 conn_submit(struct connection *conn, struct operation *op)
 {
+    int outside = conn->block == NULL ? 0 : block_keeps_out(conn);
+    if (outside < 0) {
+        return -1;
+    }
     if (conn_is_elsewhere(conn) || op->loop != conn->loop) {
         /* Since conn_enter another thread has had its turn. */
         return conn_refuse_moved(conn);
+    }
+    if (outside && conn->block != NULL) {
+        conn_enqueue(conn, &conn->outsiders, op);
+        return 0;
     }
     if (conn->deferred.head != NULL || !conn_can_send(conn)) {
         if (copy_check_task(conn) < 0) {
@@ -675,6 +685,12 @@ conn_start_deferred(struct connection *conn)
 {
     bool any = false;
     while (conn->deferred.head != NULL && conn_can_send(conn)) {
+        if (conn->deferred.head->kind == OP_TURN) {
+            if (!block_take_turn(conn)) {
+                break;
+            }
+            continue;
+        }
         struct operation *op = op_queue_pop(&conn->deferred);
         int phase = conn_encode(conn, op);
         if (phase == REQUEST_WAITS) {
