@@ -29,6 +29,7 @@ from .errors import (
     Warning,  # noqa: A004
 )
 from .link import Notice
+from .listen import Gap, Listener, listen
 from .notifications import Notification, Notifications
 from .registry import Registry as TypeRegistry
 from .rows import Row
@@ -114,10 +115,12 @@ __all__ = [
     "Date",
     "DateFromTicks",
     "Error",
+    "Gap",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
     "InvalidCachedStatement",
+    "Listener",
     "NotSupportedError",
     "Notice",
     "Notification",
@@ -141,6 +144,7 @@ __all__ = [
     "apilevel",
     "connect",
     "errors",
+    "listen",
     "paramstyle",
     "threadsafety",
 ]

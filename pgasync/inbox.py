@@ -80,16 +80,23 @@ class Inbox:
     def _refuse(self, notification: "Notification") -> None:
         if self.ended:
             self.dropped += isinstance(self._error, NotificationOverflow)
-            return
-        self.dropped += 1
-        if self.overflow == "drop_oldest":
-            self.take()
-            while self._is_full():
-                self.take()
-                self.dropped += 1
+        elif self.overflow == "drop_oldest":
+            while self._is_full() and len(self._items) > self._oldest():
+                self._drop(self._oldest())
             self._add(notification)
-        elif self.overflow == "error":
-            self.end(NotificationOverflow("the queue is full"))
+        else:
+            self.dropped += 1
+            if self.overflow == "error":
+                self.end(NotificationOverflow("the queue is full"))
+
+    def _oldest(self) -> int:
+        """The index of the first that may be dropped."""
+        return 0
+
+    def _drop(self, index: int) -> None:
+        self._held -= len(self._items[index].payload)
+        del self._items[index]
+        self.dropped += 1
 
     def end(self, error: BaseException | None) -> None:
         """Nothing more will come: readers get what is there, then `error` or, without

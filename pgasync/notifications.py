@@ -80,7 +80,6 @@ class Channels:
     def __init__(self, connection: "Connection") -> None:
         self.callbacks: dict[tuple[str, Any], Callback] = {}
         self._core = connection._core
-        self._blocks = connection._transactions
         self._receivers: dict[str, dict[Receiver, None]] = {}
         # What the server sends although nobody listens any more: UNLISTEN was not
         # possible then. Such notifications are dropped.
@@ -145,8 +144,10 @@ class Channels:
             )
 
     def _in_transaction(self) -> bool:
-        """Also in a block that has sent nothing yet."""
-        return self._core.in_transaction or bool(self._blocks)
+        """Also inside a block that has sent nothing yet. What is asked for outside of
+        another task's block is sent behind it."""
+        core = self._core
+        return core.in_transaction if core.block is None else core.admits()
 
     def _forget(self, names: Iterable[str], receiver: Receiver) -> list[str]:
         """The channels that nobody listens to any more."""

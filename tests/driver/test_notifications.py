@@ -325,6 +325,29 @@ async def test_inside_a_transaction(conn: Any) -> None:
     assert await channels(conn) == []
 
 
+async def test_beside_the_transaction_of_another_task(conn: Any, other: Any) -> None:
+    """LISTEN and UNLISTEN wait for its end."""
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def transact() -> None:
+        async with conn.transaction():
+            await conn.execute("select 1")
+            inside.set()
+            await go_on.wait()
+            assert await channels(conn) == []
+
+    async def listen() -> None:
+        await inside.wait()
+        asyncio.get_running_loop().call_later(0.02, go_on.set)
+        async with conn.listen("jobs") as notifications:
+            assert await channels(conn) == ["jobs"]
+            await other.notify("jobs", "1")
+            assert await payloads(notifications, 1) == ["1"]
+
+    await asyncio.gather(transact(), listen())
+    assert await channels(conn) == []
+
+
 async def test_exit_inside_a_transaction(conn: Any, other: Any) -> None:
     """UNLISTEN is sent with the next LISTEN or UNLISTEN outside of one; what comes
     until then is nobody's."""
@@ -515,7 +538,7 @@ async def test_cancelled_at_every_moment(conn: Any, other: Any) -> None:
         assert await conn.fetchval("select 1") == 1
         async with conn.listen("news"):
             assert await channels(conn) == ["news"]
-        turns += 1
+        turns += 1 + turns // 10
         await asyncio.sleep(0)
     assert conn._channels.idle
 
