@@ -33,6 +33,7 @@ from .listen import Gap, Listener, listen
 from .notifications import Notification, Notifications
 from .registry import Registry as TypeRegistry
 from .rows import Row
+from .stream import Stream
 from .transaction import Transaction
 
 __version__ = "0.1.0"
@@ -132,6 +133,7 @@ __all__ = [
     "ProtocolViolation",
     "QueryTimeout",
     "Row",
+    "Stream",
     "TLSError",
     "Time",
     "TimeFromTicks",

@@ -7,11 +7,12 @@ in its process, and that the connection is open (InterfaceError otherwise).
 """
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, final
 
 _C = TypeVar("_C", bound="Cursor")
+_S = TypeVar("_S", bound="Stream")
 
 # What `await operation` gives.
 MODE_RESULT: int  # the Operation itself, with .rows, .rowcount, …
@@ -121,6 +122,7 @@ class Operation:
 
     def __await__(self) -> Generator[Any, None, Any]: ...
     def done(self) -> bool: ...
+    def exception(self) -> BaseException | None: ...
     def get_loop(self) -> AbstractEventLoop: ...
     def cancel(self, msg: object = None) -> bool: ...
     def expire(self, error: BaseException) -> bool:
@@ -146,7 +148,21 @@ class Operation:
     def copying(self) -> tuple[str, int, int] | None:
         """("in" or "out", format (1: binary), number of columns)."""
     @property
-    def received(self) -> int: ...  # bytes of `rows`; of streams and portals
+    def received(self) -> int: ...  # bytes of the rows; of streams and portals
+    @property
+    def pulled(self) -> bool: ...  # its rows may be taken before it is done
+
+class Stream:
+    """Rows for `async for`. A subclass has _more()."""
+
+    def __aiter__(self: _S) -> _S: ...
+    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
+    async def _more(self) -> list[Any]:
+        """The next rows; an empty list, again and again, at the end."""
+    def _pop(self, count: int, /) -> list[Any]:
+        """Takes at most so many of the rows that have come."""
+    def _push(self, rows: list[Any], /) -> None:
+        """The rows that have come, in place of others."""
 
 class Cursor:
     """Rows that have all arrived; made by Connection.cursor() of a subclass."""
@@ -222,10 +238,20 @@ class Connection:
     def prepare(self, sql: str, /) -> Operation:
         """Result: Statement (the cache's own when it is there)."""
     def open_portal(
-        self, portal: str, sql: str, params: object, rows_max: int, row_factory: Any, /
+        self,
+        portal: str,
+        sql: str | Statement,
+        params: object,
+        rows_max: int,
+        row_factory: Any,
+        either: bool = False,
+        /,
     ) -> Operation:
         """Binds to a named portal and executes it for `rows_max` rows; the portal
-        lives to the end of the transaction. MODE_RESULT; .suspended tells."""
+        lives to the end of the transaction. MODE_RESULT; .suspended tells. `either`:
+        outside of a transaction without portal and limit. Its rows are for take() while
+        they come then (.pulled): with more than 256 KiB of them there nothing is read
+        from the socket, and nothing is sent until it has ended."""
     def fetch_portal(
         self, portal: str, statement: Statement, rows_max: int, row_factory: Any, /
     ) -> Operation: ...
@@ -254,15 +280,17 @@ class Connection:
         """No more data: the COPY FROM ends with the await of `operation`."""
     def copy_fail(self, operation: Operation, reason: str, /) -> bool:
         """Has the server fail the COPY FROM: QueryCanceled (57014) with the reason."""
-    def stream(self, sql: str, params: object, row_factory: Any, /) -> Operation:
-        """As execute(), but its rows are for take(), and it is not awaited itself. At
-        most some 256 KiB of rows lie there, then nothing is read from the socket. To
-        give it up: its cancel() or expire()."""
-    def take(self, stream: Operation, /) -> Operation:
-        """Waits until something of a stream has come, unless it is there. Result: the
-        list of all that has come (rows; bytes of a COPY), which is the caller's; [] at
-        the end. The stream's error comes when what came before it has been taken. Who
-        gives this up (cancel(), expire()) gives the stream up."""
+    def take(self, operation: Operation, /) -> Operation:
+        """For an open_portal(), fetch_portal() or copy() that is not awaited. Waits
+        until something has come, unless it is there. Result: the list of all that has
+        come (rows; bytes of a COPY), which is the caller's; [] at the end. The
+        operation's error comes when what came before it has been taken. Who gives this
+        up (cancel(), expire()) gives the operation up."""
+    def claim(self, text: str, /) -> Any:
+        """Statements of this task raise InterfaceError(text) from now on: they would
+        wait for ever. The task, for release(); None outside of a task."""
+    def release(self, task: Any, /) -> None:
+        """Undoes claim()."""
     def begin(self, begin_sql: str, /) -> None:
         """A transaction is due: `begin_sql` rides in front of the next statement
         (forgotten by commit() or rollback() if none comes)."""

@@ -20,6 +20,7 @@ from .link import Link
 from .notifications import Listening
 from .registry import Registry
 from .rows import scalar
+from .stream import Stream
 from .trace import to_file
 from .transaction import Transaction
 
@@ -193,6 +194,24 @@ class Connection(Listening):
         except MultipleStatements:
             rows = await self._script_rows(sql, timeout, scalar)
             return rows[0] if rows else None
+
+    def stream(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Callable[..., Any] | None = None,
+        timeout: float | None = None,
+    ) -> Stream:
+        """The rows of a statement, for `async for`, read as fast as they are taken: a
+        big result needs little memory. `timeout` (s) is for each wait for rows.
+
+        Outside of a transaction the statement runs to its end, and the connection is
+        the stream's meanwhile: statements of other tasks wait, those of this task raise
+        InterfaceError. Inside of one the rows come in chunks (PostgreSQL's "Extended
+        Query", a portal), and statements may run between them.
+        """
+        return Stream(self, sql, params, row_factory, timeout)
 
     async def prepare(
         self, sql: str, *, timeout: float | None = None
@@ -427,6 +446,8 @@ class Connection(Listening):
         if core.loop is not asyncio.get_running_loop():
             with contextlib.suppress(ConnectionLost):  # busy in a loop that is gone
                 core.adopt()
+        for stream in [*self._link.streams]:
+            stream._close()
         try:
             if core.pending:
                 await self._quiesce(timeout)
@@ -671,6 +692,16 @@ class PreparedStatement:
     ) -> Any:
         """The first column of the first row or None."""
         return await self._run(params, MODE_VALUE, False, timeout)
+
+    def stream(
+        self,
+        params: object = None,
+        *,
+        row_factory: Callable[..., Any] | None = None,
+        timeout: float | None = None,
+    ) -> Stream:
+        """The rows, for `async for`; see Connection.stream()."""
+        return Stream(self._connection, self._statement, params, row_factory, timeout)
 
     async def explain(self, params: object = None, *, analyze: bool = False) -> str:
         """The plan as text. `analyze` runs the statement, with its effects."""

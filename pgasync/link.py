@@ -32,6 +32,7 @@ from .typelink import TypeLink, zone_of
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .stream import Stream
 
 log = logging.getLogger("pgasync")
 
@@ -146,6 +147,7 @@ class Link:
         self.types = self.typelink.types
         self.types_found = self.typelink.found
         self.types_changed = self.typelink.changed
+        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()  # open ones
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain: asyncio.Future[None] | None = None
 

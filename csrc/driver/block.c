@@ -2,6 +2,7 @@
 
 #include "copy.h"
 #include "errors.h"
+#include "flow.h"
 
 int
 block_init(struct core_state *st, PyObject *module)
@@ -83,7 +84,8 @@ block_forget(struct connection *conn)
 PyObject *
 Connection_enter_block(struct connection *conn, PyObject *block)
 {
-    if (conn_enter(conn) < 0 || (conn->in_flight > 0 && copy_check_task(conn) < 0)) {
+    if (conn_enter(conn) < 0 || (conn->in_flight > 0 && copy_check_task(conn) < 0)
+        || (conn->claims != NULL && flow_check_claims(conn, NULL) < 0)) {
         return NULL;
     }
     struct operation *op = op_new(conn->st, conn->loop, OP_TURN, OP_NONE, NULL);

@@ -71,6 +71,7 @@ struct connection {
     struct operation *encoding; /* whose codecs may be running Python now, borrowed: nothing
                                    else may be encoded */
     PyObject *lookup_sql;     /* the question that an operation turned out to need, or NULL */
+    PyObject *claims;         /* {task: text} of streams that tasks have open, or NULL */
     PyObject *missing;        /* list of the OIDs that a decoder found no codec for */
     struct operation *healing; /* the first of those held back, only ever compared; NULL:
                                   nothing is held back */

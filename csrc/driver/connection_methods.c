@@ -290,7 +290,7 @@ portal_name(struct connection *conn, PyObject *name)
 /* Submits `op` (stolen; NULL: an exception is set) for a portal. */
 static PyObject *
 submit_portal(struct connection *conn, struct operation *op, PyObject *portal, unsigned rows_max,
-              PyObject *row_factory)
+              PyObject *row_factory, bool either)
 {
     if (op == NULL) {
         return NULL;
@@ -305,6 +305,7 @@ submit_portal(struct connection *conn, struct operation *op, PyObject *portal, u
         Py_DECREF(op);
         return NULL;
     }
+    op->flow->either = either;
     return submit(conn, op);
 }
 
@@ -313,13 +314,14 @@ Connection_open_portal(struct connection *conn, PyObject *args)
 {
     PyObject *portal, *sql, *params, *row_factory;
     unsigned int rows_max;
-    if (!PyArg_ParseTuple(args, "OOOIO:open_portal", &portal, &sql, &params, &rows_max,
-                          &row_factory)
+    int either = 0;
+    if (!PyArg_ParseTuple(args, "OOOIO|p:open_portal", &portal, &sql, &params, &rows_max,
+                          &row_factory, &either)
         || conn_enter(conn) < 0) {
         return NULL;
     }
     struct operation *op = new_execution(conn, OP_PORTAL_OPEN, OP_RESULT, sql, params);
-    return submit_portal(conn, op, portal, rows_max, row_factory);
+    return submit_portal(conn, op, portal, rows_max, row_factory, either != 0);
 }
 
 PyObject *
@@ -333,7 +335,7 @@ Connection_fetch_portal(struct connection *conn, PyObject *args)
         return NULL;
     }
     struct operation *op = new_operation(conn, OP_PORTAL_FETCH, OP_RESULT, stmt, NULL);
-    return submit_portal(conn, op, portal, rows_max, row_factory);
+    return submit_portal(conn, op, portal, rows_max, row_factory, false);
 }
 
 PyObject *
@@ -343,7 +345,7 @@ Connection_close_portal(struct connection *conn, PyObject *portal)
         return NULL;
     }
     struct operation *op = op_new(conn->st, conn->loop, OP_PORTAL_CLOSE, OP_RESULT, NULL);
-    return submit_portal(conn, op, portal, 0, Py_False);
+    return submit_portal(conn, op, portal, 0, Py_False, false);
 }
 
 static PyObject *

@@ -134,6 +134,7 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->cache.by_sql);
     Py_VISIT(conn->waiter);
     Py_VISIT(conn->block);
+    Py_VISIT(conn->claims);
     int status = codec_options_traverse(&conn->options, visit, arg);
     status = status != 0 ? status : conn_trace_traverse(conn, visit, arg);
     status = status != 0 ? status : book_traverse(&conn->book, visit, arg);
@@ -177,6 +178,7 @@ conn_release(struct connection *conn)
         conn->stream.ops->clear(&conn->stream);
     }
     Py_CLEAR(conn->tls_bridge);
+    Py_CLEAR(conn->claims);
     codec_options_clear(&conn->options);
     book_clear(&conn->book);
     Py_CLEAR(conn->lost_error);
@@ -419,8 +421,9 @@ static PyMethodDef Connection_methods[] = {
     {"copy_write", (PyCFunction)(void (*)(void))Connection_copy_write, METH_FASTCALL, NULL},
     {"copy_done", (PyCFunction)Connection_copy_done, METH_O, NULL},
     {"copy_fail", (PyCFunction)(void (*)(void))Connection_copy_fail, METH_FASTCALL, NULL},
-    {"stream", (PyCFunction)(void (*)(void))Connection_stream, METH_FASTCALL, NULL},
     {"take", (PyCFunction)Connection_take, METH_O, NULL},
+    {"claim", (PyCFunction)Connection_claim, METH_O, NULL},
+    {"release", (PyCFunction)Connection_release, METH_O, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
     {"enter_block", (PyCFunction)Connection_enter_block, METH_O, NULL},
     {"leave_block", (PyCFunction)Connection_leave_block, METH_O, NULL},

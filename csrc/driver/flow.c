@@ -119,6 +119,16 @@ flow_open(struct operation *op, bool pulled)
 }
 
 void
+flow_choose(struct connection *conn, struct operation *op, bool begins)
+{
+    if (op->flow->either && !begins && !conn->begun) {
+        op->flow->pulled = true;
+        op->rows_max = 0;
+        Py_CLEAR(op->portal);
+    }
+}
+
+void
 flow_drop(struct operation *op)
 {
     struct op_flow *flow = op->flow;
@@ -149,7 +159,8 @@ flow_keep(struct operation *op, wire_slice piece)
 static bool
 flow_has_rows(const struct operation *op)
 {
-    return op->rows != NULL && op->postponed == NULL && PyList_GET_SIZE(op->rows) > 0;
+    return op->rows != NULL && op->postponed == NULL && PyList_GET_SIZE(op->rows) > 0
+           && (op->done || op->flow->pulled);
 }
 
 /* Whether there is something to tell: rows, an end, an error. */
@@ -166,7 +177,7 @@ flow_fill(struct operation *take, struct operation *op)
     if (flow_has_rows(op)) {
         take->rows = op->rows;
         op->rows = NULL;
-        op->flow->bytes = 0;
+        op->flow->bytes = op->flow->pulled ? 0 : op->flow->bytes;
     }
     else if (op->error != NULL) {
         take->error = Py_NewRef(op->error);
@@ -193,7 +204,7 @@ flow_is_enough(struct connection *conn, struct operation *op)
     if (!op->flow->pulled || op->abandoned || op->postponed != NULL) {
         return false;
     }
-    if (op->error != NULL && !op->failed && op->kind == OP_EXECUTE) {
+    if (op->error != NULL && !op->failed && op->kind != OP_COPY) {
         conn_abandon(op, op->error); /* a row that cannot be decoded: the rest is not wanted */
         return false;
     }
@@ -252,28 +263,6 @@ flow_abandoned(struct operation *op, PyObject *error)
     Py_DECREF(conn);
 }
 
-PyObject *
-Connection_stream(struct connection *conn, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (nargs != 3) {
-        return errors_set(PyExc_TypeError, "stream(sql, params, row_factory)");
-    }
-    PyObject *mode = PyLong_FromLong(OP_RESULT);
-    if (mode == NULL) {
-        return NULL;
-    }
-    PyObject *all[] = {args[0], args[1], mode, args[2]};
-    struct operation *op = (struct operation *)Connection_execute(conn, all, 4);
-    Py_DECREF(mode);
-    if (op != NULL && flow_open(op, true) < 0) {
-        PyObject *error = errors_take();
-        conn_abandon(op, NULL);
-        Py_CLEAR(op);
-        compat_raise(error);
-    }
-    return (PyObject *)op;
-}
-
 /* An OP_TAKE with what there is, or which waits for it. */
 static struct operation *
 flow_take(struct connection *conn, struct operation *op)
@@ -300,8 +289,8 @@ PyObject *
 Connection_take(struct connection *conn, PyObject *stream)
 {
     struct operation *op = (struct operation *)stream;
-    if (!Py_IS_TYPE(stream, conn->st->operation_type) || !flow_is_pulled(op)) {
-        return errors_set(PyExc_TypeError, "take() takes what stream() gave");
+    if (!Py_IS_TYPE(stream, conn->st->operation_type) || op->flow == NULL || op->kind == OP_TAKE) {
+        return errors_set(PyExc_TypeError, "take() takes from a stream or a portal");
     }
     if (op->flow->peer != NULL) {
         return errors_set(conn->st->interface_error,
@@ -316,4 +305,56 @@ Connection_take(struct connection *conn, PyObject *stream)
         flow_resume(conn);
     }
     return (PyObject *)take;
+}
+
+/* Tasks with a stream open */
+
+PyObject *
+Connection_claim(struct connection *conn, PyObject *text)
+{
+    if (!PyUnicode_Check(text)) {
+        return errors_set(PyExc_TypeError, "claim(text)");
+    }
+    PyObject *task = PyObject_CallNoArgs(conn->st->current_task);
+    if (task == NULL || task == Py_None) {
+        return task;
+    }
+    if (conn->claims == NULL) {
+        conn->claims = PyDict_New();
+    }
+    if (conn->claims == NULL || PyDict_SetItem(conn->claims, task, text) < 0) {
+        Py_CLEAR(task);
+    }
+    return task;
+}
+
+PyObject *
+Connection_release(struct connection *conn, PyObject *task)
+{
+    if (conn->claims != NULL && PyDict_DelItem(conn->claims, task) < 0) {
+        PyErr_Clear();
+    }
+    if (conn->claims != NULL && PyDict_GET_SIZE(conn->claims) == 0) {
+        Py_CLEAR(conn->claims);
+    }
+    Py_RETURN_NONE;
+}
+
+int
+flow_check_claims(struct connection *conn, struct operation *op)
+{
+    bool ends = op != NULL && (op->kind == OP_COMMIT || op->kind == OP_ROLLBACK);
+    if (ends && !conn->begun) {
+        Py_CLEAR(conn->begin_due);
+        op->done = true;
+        return 1;
+    }
+    PyObject *task = PyObject_CallNoArgs(conn->st->current_task);
+    PyObject *text =
+        task == NULL || conn->claims == NULL ? NULL : PyDict_GetItemWithError(conn->claims, task);
+    if (text != NULL) {
+        PyErr_SetObject(conn->st->interface_error, text);
+    }
+    Py_XDECREF(task);
+    return PyErr_Occurred() ? -1 : 0;
 }

@@ -1,8 +1,9 @@
 /* Flow control, both ways: who makes bytes waits until the socket has taken some, what
  * nobody takes is not read, and nobody holds the loop up for long.
  *
- * The result of a stream (an operation whose flow is `pulled`) is taken while it comes:
- * what is there lies in op->rows, and an OP_TAKE waits for more. Over FLOW_IN_HIGH the
+ * What an operation with a flow gives is taken: what is there lies in op->rows, and an
+ * OP_TAKE waits for more. Of a portal's that is all of it, at its end. The rows of a stream
+ * (`pulled`) are taken while they come; over FLOW_IN_HIGH the
  * connection is paused: its reader leaves the loop, until all has been taken, or the
  * stream is given up and drained. Nothing is sent behind a stream, so that it can be
  * cancelled without hitting anything else. */
@@ -23,16 +24,17 @@
 #define FLOW_LOOK_FIRST 8 /* events before the first look at the clock */
 #define FLOW_LOOK_MAX 256
 
-/* core.drain(), core.stream() and core.take(); see _core.pyi. */
+/* core.drain(), take(), claim() and release(); see _core.pyi. */
 PyObject *Connection_drain(struct connection *conn, PyObject *unused);
-PyObject *Connection_stream(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
 PyObject *Connection_take(struct connection *conn, PyObject *stream);
+PyObject *Connection_claim(struct connection *conn, PyObject *text);
+PyObject *Connection_release(struct connection *conn, PyObject *task);
 
 /* `out` has become shorter: lets those go on that wait for that. */
 void flow_written(struct connection *conn);
 
-/* Gives the operation a flow: its rows are counted in bytes and, `pulled`, taken while
- * they come. -1 with an exception. */
+/* Gives the operation a flow: its rows are counted in bytes, and are for take(), `pulled`:
+ * while they come. -1 with an exception. */
 int flow_open(struct operation *op, bool pulled);
 
 /* Forgets it, for the end of an operation's life. */
@@ -52,6 +54,15 @@ flow_count(struct operation *op, size_t bytes)
         op->flow->bytes += bytes;
     }
 }
+
+/* An operation with a flow is about to be encoded: outside of a transaction (`begins`: a
+ * BEGIN goes in front of it) one that is `either` needs no portal, and is pulled. */
+void flow_choose(struct connection *conn, struct operation *op, bool begins);
+
+/* Only where conn->claims is set. -1 with an InterfaceError: what this task asks for would
+ * wait for the end of a stream of its own. 1: it is done, there was nothing to be sent.
+ * `op` may be NULL. */
+int flow_check_claims(struct connection *conn, struct operation *op);
 
 /* Adds a piece (CopyData) as bytes to op->rows of a stream, and counts it. -1 with an
  * exception. */

@@ -6,6 +6,7 @@
 #include "connection.h"
 #include "cursor.h"
 #include "errors.h"
+#include "stream.h"
 #include "factory.h"
 #include "rows.h"
 
@@ -339,9 +340,9 @@ core_exec(PyObject *module)
     if (core_intern_names(st) < 0 || core_import(st) < 0
         || codec_types_init(&st->types, st->data_error) < 0 || rows_type_init(st, module) < 0
         || stmt_type_init(st, module) < 0 || op_type_init(st, module) < 0
-        || cursor_type_init(st, module) < 0 || conn_type_init(st, module) < 0
-        || tls_types_init(st, module) < 0 || block_init(st, module) < 0
-        || core_add_constants(module) < 0) {
+        || cursor_type_init(st, module) < 0 || stream_type_init(st, module) < 0
+        || conn_type_init(st, module) < 0 || tls_types_init(st, module) < 0
+        || block_init(st, module) < 0 || core_add_constants(module) < 0) {
         return -1;
     }
     st->multiple_statements = PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
@@ -356,6 +357,7 @@ core_exec(PyObject *module)
     X(connection_type)                                                                             \
     X(operation_type)                                                                              \
     X(cursor_type)                                                                                 \
+    X(stream_step_type)                                                                            \
     X(statement_type)                                                                              \
     X(row_type)                                                                                    \
     X(tls_context_type)                                                                            \

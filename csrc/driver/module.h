@@ -51,6 +51,7 @@ struct core_state {
     PyTypeObject *connection_type;
     PyTypeObject *operation_type;
     PyTypeObject *cursor_type;
+    PyTypeObject *stream_step_type;
     PyTypeObject *statement_type;
     PyTypeObject *row_type;
     PyTypeObject *tls_context_type;

@@ -543,6 +543,13 @@ Operation_get_received(struct operation *op, void *closure)
     return PyLong_FromSize_t(op->flow == NULL ? 0 : op->flow->bytes);
 }
 
+static PyObject *
+Operation_get_pulled(struct operation *op, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(flow_is_pulled(op));
+}
+
 static PyMethodDef Operation_methods[] = {
     {"send", (PyCFunction)Operation_send, METH_O, NULL},
     {"throw", (PyCFunction)(void (*)(void))Operation_throw, METH_FASTCALL, NULL},
@@ -575,6 +582,7 @@ static PyGetSetDef Operation_getset[] = {
     {"suspended", (getter)Operation_get_suspended, NULL, NULL, NULL},
     {"copying", (getter)Operation_get_copying, NULL, NULL, NULL},
     {"received", (getter)Operation_get_received, NULL, NULL, NULL},
+    {"pulled", (getter)Operation_get_pulled, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

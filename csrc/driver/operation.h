@@ -51,7 +51,8 @@ op_runs_statement(enum op_kind kind)
 struct op_flow {
     struct operation *peer; /* owned: who waits for this stream, the stream it waits for */
     size_t bytes;           /* of messages, that `rows` were made of */
-    bool pulled;            /* `rows` is taken piece by piece; else they are only counted */
+    bool pulled;            /* `rows` may be taken before it is done */
+    bool either;            /* it is a portal in a transaction, and pulled outside of one */
 };
 
 struct operation {

@@ -269,6 +269,9 @@ request_put_execution(struct connection *conn, struct operation *op, struct plan
     if (op->kind == OP_MANY) {
         return request_put_many(conn, op, plan);
     }
+    if (op->flow != NULL) {
+        flow_choose(conn, op, plan->begin);
+    }
     wire_slice portal = op->portal == NULL ? no_name : slice_of_bytes(op->portal);
     if (request_put_bind(conn, op->stmt, op->params, portal) < 0) {
         return -1;
@@ -644,6 +647,10 @@ conn_submit(struct connection *conn, struct operation *op)
     if (outside && conn->block != NULL) {
         conn_enqueue(conn, &conn->outsiders, op);
         return 0;
+    }
+    int claimed = conn->claims == NULL ? 0 : flow_check_claims(conn, op);
+    if (claimed != 0) {
+        return claimed < 0 ? -1 : 0;
     }
     if (conn->deferred.head != NULL || !conn_can_send(conn)) {
         if (copy_check_task(conn) < 0) {

@@ -18,6 +18,10 @@ HIGH = 256 * 1024
 LIMIT_S = 5.0
 
 
+def begin(conn: Any, sql: str) -> Any:
+    return conn._core.open_portal("stream", sql, None, 10, False, True)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + LIMIT_S
     while not condition():
@@ -34,13 +38,13 @@ async def rows_of(core: Any, stream: Any) -> list[Any]:
 
 async def paused(conn: Any, sql: str = MANY) -> Any:
     """A stream of which nothing is taken until its connection reads no more."""
-    stream = conn._core.stream(sql, None, False)
+    stream = begin(conn, sql)
     await until(lambda: conn._core.paused)
     return stream
 
 
 async def test_all_rows_in_order(conn: Any) -> None:
-    stream = conn._core.stream(MANY, None, False)
+    stream = begin(conn, MANY)
     rows = await rows_of(conn._core, stream)
     assert [row[0] for row in rows] == [*range(1, 300_001)]
     assert stream.statusmessage == "SELECT 300000"
@@ -61,7 +65,7 @@ async def test_pieces_are_bounded(conn: Any) -> None:
 
 
 async def test_one_reader(conn: Any) -> None:
-    stream = conn._core.stream("select pg_sleep(0.05)", None, False)
+    stream = begin(conn, "select pg_sleep(0.05)")
     first = conn._core.take(stream)
     with pytest.raises(pgasync.InterfaceError, match="one reader"):
         conn._core.take(stream)
@@ -116,8 +120,8 @@ async def test_behind_others(conn: Any) -> None:
     core = conn._core
     first = core.execute("select 1", None, pgasync._core.MODE_VALUE)
     await conn.fetchval("select 1")
-    stream = core.stream("select 2", None, False)
-    second = core.stream("select 3", None, False)
+    stream = begin(conn, "select 2")
+    second = begin(conn, "select 3")
     takes = [core.take(stream), core.take(second)]
     assert await first == 1
     assert await takes[1] == [(3,)]
@@ -126,7 +130,7 @@ async def test_behind_others(conn: Any) -> None:
 
 async def test_error_after_the_rows_before_it(conn: Any) -> None:
     sql = "select 1000 / (50000 - g) from generate_series(1, 60000) g"
-    stream = conn._core.stream(sql, None, False)
+    stream = begin(conn, sql)
     rows: list[Any] = []
     with pytest.raises(pgasync.DataError, match="division by zero"):
         while piece := await conn._core.take(stream):
@@ -143,7 +147,7 @@ async def test_row_that_cannot_be_decoded(conn: Any, rows: int) -> None:
         "select case when g = 5 then 'infinity'::date else '2020-01-01' end"
         f" from generate_series(1, {rows}) g"
     )
-    stream = conn._core.stream(sql, None, False)
+    stream = begin(conn, sql)
     started = time.monotonic()
     assert len(await conn._core.take(stream)) == 4
     with pytest.raises(pgasync.DataError, match="column 1"):
@@ -153,7 +157,7 @@ async def test_row_that_cannot_be_decoded(conn: Any, rows: int) -> None:
 
 
 async def test_refused_statement(conn: Any) -> None:
-    stream = conn._core.stream("select nonsense", None, False)
+    stream = begin(conn, "select nonsense")
     with pytest.raises(pgasync.ProgrammingError, match="nonsense"):
         await conn._core.take(stream)
 
@@ -189,7 +193,7 @@ async def test_dropped_while_paused(connect: Callable[..., Any], dsn: str) -> No
 
 @pytest.mark.no_leak_check
 def test_loop_ends_while_paused(dsn: str) -> None:
-    async def begin() -> tuple[Any, Any]:
+    async def start() -> tuple[Any, Any]:
         conn = await pgasync.connect(dsn, autocommit=True)
         return conn, await paused(conn)
 
@@ -201,14 +205,14 @@ def test_loop_ends_while_paused(dsn: str) -> None:
         await conn.close()
 
     loop = asyncio.new_event_loop()
-    conn, stream = loop.run_until_complete(begin())
+    conn, stream = loop.run_until_complete(start())
     loop.close()
     asyncio.run(go_on(conn, stream))
 
 
 @pytest.mark.no_leak_check
 def test_loop_stops_while_paused(dsn: str) -> None:
-    async def begin() -> tuple[Any, Any]:
+    async def start() -> tuple[Any, Any]:
         conn = await pgasync.connect(dsn, autocommit=True)
         return conn, await paused(conn)
 
@@ -222,7 +226,7 @@ def test_loop_stops_while_paused(dsn: str) -> None:
 
     loop = asyncio.new_event_loop()
     try:
-        conn, stream = loop.run_until_complete(begin())
+        conn, stream = loop.run_until_complete(start())
         asyncio.run(elsewhere(conn, stream))
         loop.run_until_complete(end(conn, stream))
     finally:
