@@ -33,6 +33,7 @@ from .listen import Gap, Listener, listen
 from .notifications import Notification, Notifications
 from .registry import Registry as TypeRegistry
 from .rows import Row
+from .servercursor import ServerCursor
 from .stream import Stream
 from .transaction import Transaction
 
@@ -133,6 +134,7 @@ __all__ = [
     "ProtocolViolation",
     "QueryTimeout",
     "Row",
+    "ServerCursor",
     "Stream",
     "TLSError",
     "Time",

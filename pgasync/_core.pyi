@@ -256,6 +256,15 @@ class Connection:
         self, portal: str, statement: Statement, rows_max: int, row_factory: Any, /
     ) -> Operation: ...
     def close_portal(self, portal: str, /) -> Operation: ...
+    def describe_portal(self, portal: str, sql: str, /) -> Operation:
+        """The columns of a cursor that is open, as the .statement of the result, whose
+        text `sql` becomes. Never BEGIN in front."""
+    def fetch_cursor(
+        self, sql: str, statement: Statement, row_factory: Any, /
+    ) -> Operation:
+        """FETCH of a cursor whose columns are those of `statement`, in one flight; the
+        next one takes the .statement of the result. Never BEGIN in front.
+        ProgrammingError when the columns are others by now. MODE_RESULT."""
     def query(self, sql: str, /) -> Operation:
         """Simple protocol, never BEGIN in front, rows are dropped: COMMIT,
         ROLLBACK, SAVEPOINT, a ping (""). MODE_RESULT."""

@@ -20,6 +20,7 @@ from .link import Link
 from .notifications import Listening
 from .registry import Registry
 from .rows import scalar
+from .servercursor import ServerCursor
 from .stream import Stream
 from .trace import to_file
 from .transaction import Transaction
@@ -58,6 +59,7 @@ class Connection(Listening):
         self._timeout = link.config.command_timeout
         self._row_factory = link.config.row_factory
         self._transactions: list[Transaction] = []
+        self._server_cursors: dict[str, object] = {}  # what has opened which
         self._left = False  # close() or terminate() was called
         self._notice_listeners: dict[Callable[..., object], None] = {}
         self._termination_listeners: dict[Callable[..., object], None] = {}
@@ -65,10 +67,36 @@ class Connection(Listening):
 
     # --------------------------------------------------------------- statements
 
-    def cursor(self, *, row_factory: Callable[..., Any] | None = None) -> Cursor:
-        """A new PEP 249 cursor."""
+    @overload
+    def cursor(
+        self, name: None = None, *, row_factory: Callable[..., Any] | None = None
+    ) -> Cursor: ...
+    @overload
+    def cursor(
+        self,
+        name: str,
+        *,
+        scrollable: bool | None = None,
+        withhold: bool = False,
+        row_factory: Callable[..., Any] | None = None,
+    ) -> ServerCursor: ...
+    def cursor(
+        self,
+        name: str | None = None,
+        *,
+        scrollable: bool | None = None,
+        withhold: bool = False,
+        row_factory: Callable[..., Any] | None = None,
+    ) -> Cursor:
+        """A new PEP 249 cursor; with a name one of the server, see ServerCursor."""
         if self.closed:
             self._raise_closed()
+        if name is not None:
+            return ServerCursor(self, name, scrollable, withhold, row_factory)
+        if scrollable is not None or withhold:
+            raise InterfaceError(
+                "scrollable and withhold are for a server-side cursor: cursor(name, …)"
+            )
         return Cursor(self, row_factory)
 
     async def execute(

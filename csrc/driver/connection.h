@@ -1,5 +1,5 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in thirteen files:
+ * operations. Its code lives in fourteen files:
  *   connection.c  giving up, closing, waking
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
@@ -9,6 +9,7 @@
  *   lookup.c      types that have to be asked for first
  *   flow.c        not more than can be taken, either way
  *   copy.c        COPY, and the data that go in
+ *   declared.c    cursors of SQL
  *   block.c       waiting while the connection belongs to another task's transaction
  *   stale.c       statements that are not what they were
  *   pump.c        bytes → events → operations

@@ -3,6 +3,7 @@
 #include "copy.h"
 #include "block.h"
 #include "cursor.h"
+#include "declared.h"
 #include "errors.h"
 #include "flow.h"
 #include "tls.h"
@@ -414,6 +415,8 @@ static PyMethodDef Connection_methods[] = {
     {"open_portal", (PyCFunction)Connection_open_portal, METH_VARARGS, NULL},
     {"fetch_portal", (PyCFunction)Connection_fetch_portal, METH_VARARGS, NULL},
     {"close_portal", (PyCFunction)Connection_close_portal, METH_O, NULL},
+    {"describe_portal", (PyCFunction)Connection_describe_portal, METH_VARARGS, NULL},
+    {"fetch_cursor", (PyCFunction)Connection_fetch_cursor, METH_VARARGS, NULL},
     {"query", (PyCFunction)Connection_query, METH_O, NULL},
     {"drain", (PyCFunction)Connection_drain, METH_NOARGS, NULL},
     {"copy", (PyCFunction)Connection_copy, METH_O, NULL},

@@ -16,6 +16,8 @@ enum op_kind {
     OP_PORTAL_OPEN,
     OP_PORTAL_FETCH,
     OP_PORTAL_CLOSE,
+    OP_PORTAL_DESCRIBE,
+    OP_CURSOR_FETCH, /* of SQL's cursors: see declared.h */
     OP_LOOKUP, /* of types, by the driver itself */
     OP_QUERY,
     OP_COMMIT,

@@ -2,6 +2,7 @@
  * whoever is to be woken is woken when it has ended. */
 #include "connection.h"
 #include "copy.h"
+#include "declared.h"
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
@@ -65,7 +66,7 @@ static void
 conn_on_row(struct connection *conn, struct operation *op, const struct wire_event *event)
 {
     if (op->kind == OP_QUERY || op->kind == OP_COMMIT || op->kind == OP_ROLLBACK
-        || op->kind == OP_COPY) {
+        || op->kind == OP_COPY || (op->kind == OP_CURSOR_FETCH && op->error != NULL)) {
         return;
     }
     struct statement *stmt = op->stmt;
@@ -382,7 +383,13 @@ conn_on_ready(struct connection *conn, struct operation *op)
 static void
 conn_on_description(struct operation *op, struct wire_event *event)
 {
-    if (op->stmt == NULL || (op->phase != OP_DESCRIBING && op->kind != OP_LOOKUP)) {
+    if (op->kind == OP_CURSOR_FETCH) {
+        declared_check(op, event->count, &event->reader);
+        return;
+    }
+    if (op->stmt == NULL
+        || (op->phase != OP_DESCRIBING && op->kind != OP_LOOKUP
+            && op->kind != OP_PORTAL_DESCRIBE)) {
         return;
     }
     int status = 0;

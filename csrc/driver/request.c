@@ -190,6 +190,14 @@ request_put_param(struct connection *conn, const struct codec *codec, struct cod
     return 0;
 }
 
+/* The formats of the result, for the end of a Bind. */
+static wire_slice
+request_formats(const struct statement *stmt)
+{
+    wire_slice formats = {stmt->result_formats, stmt->result_formats_len};
+    return stmt->result_formats == NULL ? (wire_slice){no_formats, sizeof(no_formats)} : formats;
+}
+
 /* Bind with `params` (a tuple, or NULL for none). */
 static int
 request_put_bind(struct connection *conn, const struct statement *stmt, PyObject *params,
@@ -208,11 +216,7 @@ request_put_bind(struct connection *conn, const struct statement *stmt, PyObject
             return -1;
         }
     }
-    wire_slice formats = {stmt->result_formats, stmt->result_formats_len};
-    if (stmt->result_formats == NULL) {
-        formats = (wire_slice){no_formats, sizeof(no_formats)};
-    }
-    wire_put_bind_end(&conn->out, &bind, formats);
+    wire_put_bind_end(&conn->out, &bind, request_formats(stmt));
     return 0;
 }
 
@@ -416,10 +420,40 @@ request_put_portal(struct connection *conn, struct operation *op, struct plan *p
         wire_put_execute(&conn->out, portal, op->rows_max);
         plan_steps(plan, WIRE_STEP_EXECUTE, 0);
     }
+    else if (op->kind == OP_PORTAL_DESCRIBE) {
+        wire_put_describe(&conn->out, 'P', portal);
+        plan_steps(plan, WIRE_STEP_DESCRIBE_PORTAL, 0);
+    }
     else {
         wire_put_close(&conn->out, 'P', portal);
         plan_steps(plan, WIRE_STEP_CLOSE, 0);
     }
+    return OP_EXECUTING;
+}
+
+/* FETCH of a cursor whose columns are known, all in one flight. */
+static int
+request_put_fetch(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    static const uint8_t steps[] = {WIRE_STEP_PARSE, WIRE_STEP_BIND, WIRE_STEP_DESCRIBE_PORTAL,
+                                    WIRE_STEP_EXECUTE};
+    int resolved = conn_resolve_statement(conn, op);
+    if (resolved < 0) {
+        return resolved;
+    }
+    wire_slice sql;
+    if (op_find_maker(op) < 0 || !request_sql(conn, op->sql, &sql)) {
+        return -1;
+    }
+    struct wire_bind bind;
+    wire_put_parse(&conn->out, no_name, sql, NULL, 0);
+    wire_put_bind_begin(&conn->out, &bind, no_name, no_name, 0);
+    wire_put_bind_end(&conn->out, &bind, request_formats(op->stmt));
+    wire_put_describe(&conn->out, 'P', no_name);
+    wire_put_execute(&conn->out, no_name, 0);
+    memcpy(plan->steps, steps, sizeof(steps));
+    plan->count = sizeof(steps);
+    plan->repeat = 1;
     return OP_EXECUTING;
 }
 
@@ -451,7 +485,10 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
         return request_put_query(conn, op, plan);
     case OP_PORTAL_FETCH:
     case OP_PORTAL_CLOSE:
+    case OP_PORTAL_DESCRIBE:
         return request_put_portal(conn, op, plan);
+    case OP_CURSOR_FETCH:
+        return request_put_fetch(conn, op, plan);
     case OP_EXECUTE:
     case OP_MANY:
     case OP_PREPARE:
