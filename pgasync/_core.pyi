@@ -190,6 +190,28 @@ class Cursor:
     def __await__(self) -> Iterator[Any]: ...  # at once
 
 @final
+class CopyRows:
+    """Rows of Python values as the data of a COPY; made by Connection.copy_rows().
+    DataError names the row, counted from 0, and the column; the data stay what they
+    were then."""
+
+    def encode(self, rows: Iterator[Any], bytes_max: int, seconds: float, /) -> bool:
+        """Takes rows until there are so many bytes or the time is over: True; False
+        when there are no more."""
+    def add(self, row: Any, /) -> int:
+        """One row; the bytes that there are now."""
+    def end(self) -> None:
+        """What the format has at its end."""
+    @property
+    def rows(self) -> int: ...  # in all
+    @property
+    def size(self) -> int: ...  # bytes not yet taken by copy_write()
+    @property
+    def wants_text(self) -> bool: ...  # the last row failed for that in binary
+    @property
+    def has_binary(self) -> bool: ...  # every column's type
+
+@final
 class Connection:
     def cursor(
         self,
@@ -278,13 +300,26 @@ class Connection:
         else is sent; other statements of the task that called it raise InterfaceError,
         those of other tasks wait. Given up, a COPY FROM is failed, and the server told
         to stop."""
+    def copy_rows(
+        self,
+        names: Sequence[str] | None,
+        oids: Sequence[int],
+        style: tuple[bool, str | None, str | None, str | None, str | None] | None,
+        /,
+    ) -> CopyRows:
+        """For rows of columns with these types, which must be known (see
+        missing_types()); `names` None: of any number and type. `style` None: binary,
+        else (csv, delimiter, null, quote, escape), None for the format's default."""
+    def missing_types(self, oids: Sequence[int], /) -> list[int]:
+        """Those for which there is no codec here: link.types() knows what to do."""
     def copy_started(self, operation: Operation, /) -> Operation:
         """Waits for the answer to a copy(), after which `operation.copying` tells.
         Raises what the COPY failed with. No request. Result: None. Called once."""
     def copy_write(self, operation: Operation, data: Any, /) -> bool:
-        """Takes bytes for a COPY FROM (copied); sends them when there are many. False:
-        drain() before the next. Raises the COPY's error if the server has refused it,
-        InterfaceError where it takes no data."""
+        """Takes bytes for a COPY FROM (copied), or what is in a CopyRows (taken out);
+        sends them when there are many. False: drain() before the next. Raises the
+        COPY's error if the server has refused it, InterfaceError where it takes no
+        data."""
     def copy_done(self, operation: Operation, /) -> bool:
         """No more data: the COPY FROM ends with the await of `operation`."""
     def copy_fail(self, operation: Operation, reason: str, /) -> bool:

@@ -14,6 +14,7 @@ from . import _core, errors
 from . import sql as lexer
 from ._core import MODE_RESULT, MODE_ROW, MODE_ROWS, MODE_VALUE
 from .block import Block
+from .copy import Copying
 from .cursor import Cursor
 from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
 from .link import Link
@@ -29,7 +30,7 @@ MultipleStatements = _core.MultipleStatements
 R = TypeVar("R")
 
 
-class Connection(Listening):
+class Connection(Listening, Copying):
     """One session with a PostgreSQL server. Made by connect().
 
     Several tasks may use it at once: their statements run in the order in which

@@ -296,3 +296,46 @@ def is_script(sql: str) -> bool:
 def quote_identifier(name: str) -> str:
     """A name as it stands in a text of SQL, whatever it is made of but NUL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    """A string constant, whatever standard_conforming_strings is."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def significant(sql: str) -> Iterator[tuple[str, str]]:
+    """Kind and text of each token that is neither space nor a comment."""
+    for kind, start, end in _tokens(sql):
+        if kind not in _SILENT:
+            yield kind, sql[start:end]
+
+
+def identifier(text: str) -> str:
+    """What an identifier of a text is called: folded to lower case unless quoted."""
+    if text.startswith('"'):
+        return text[1:-1].replace('""', '"')
+    return text.lower()
+
+
+_ESCAPE = re.compile(
+    r"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))",
+    re.DOTALL,
+)
+_ESCAPED_AS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def _unescape(match: re.Match[str]) -> str:
+    byte, octal, short, long, sign = match.groups()
+    if sign is not None:
+        return _ESCAPED_AS.get(sign, sign)
+    return chr(int(octal, 8) & 255 if octal else int(byte or short or long, 16))
+
+
+def constant(text: str) -> str:
+    """What a string constant stands for: '…', E'…' or $…$."""
+    if text.startswith("$"):
+        tag = text[: text.index("$", 1) + 1]
+        return text[len(tag) : -len(tag)]
+    body = text[text.index("'") + 1 : -1].replace("''", "'")
+    return _ESCAPE.sub(_unescape, body) if text[:1] in "eE" else body

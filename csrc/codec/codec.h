@@ -187,6 +187,17 @@ codec_decode(const struct codec *codec, struct codec_ctx *ctx, wire_slice value)
 enum codec_outcome codec_encode(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
                                 struct wire_buffer *out);
 
+/* The same as text, whatever the codec chooses: CODEC_TEXT or CODEC_ERROR. `out` is empty. */
+enum codec_outcome codec_encode_text(const struct codec *codec, struct codec_ctx *ctx,
+                                     PyObject *value, struct wire_buffer *out);
+
+/* Whether a value of the type can be sent in binary at all. */
+static inline bool
+codec_has_binary(const struct codec *codec)
+{
+    return codec->format == WIRE_FORMAT_BINARY;
+}
+
 /* Sets DataError: "cannot decode <type>: <reason>". Returns NULL. */
 PyObject *codec_fail(const struct codec *codec, struct codec_ctx *ctx, const char *format, ...);
 

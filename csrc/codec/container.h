@@ -82,6 +82,10 @@ enum codec_outcome composite_put_text(const struct codec *self, struct codec_ctx
 enum codec_outcome textform_put(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
                                 struct wire_buffer *out);
 
+/* The text form of a value that nothing is around. `out` is empty. */
+enum codec_outcome textform_put_alone(const struct codec *codec, struct codec_ctx *ctx,
+                                      PyObject *value, struct wire_buffer *out);
+
 /* Decodes the text form; self->elem and self->members tell what is in it. */
 PyObject *textform_array(const struct codec *self, struct codec_ctx *ctx, wire_slice text);
 /* The same for a range. */

@@ -89,9 +89,9 @@ textform_put_scalar(const struct codec *codec, struct codec_ctx *ctx, PyObject *
 }
 
 /* Containers are text from the beginning; their binary form is not tried. */
-static enum codec_outcome
-textform_put_bare(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
-                  struct wire_buffer *out)
+enum codec_outcome
+textform_put_alone(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+                   struct wire_buffer *out)
 {
     codec_encode_fn encode = codec->encode;
     if (encode == codec_array_encode || encode == codec_textarray_encode) {
@@ -118,7 +118,7 @@ textform_put(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
 {
     struct wire_buffer bare;
     wire_buffer_init(&bare);
-    enum codec_outcome outcome = textform_put_bare(codec, ctx, value, &bare);
+    enum codec_outcome outcome = textform_put_alone(codec, ctx, value, &bare);
     outcome = container_end(codec, ctx, value, &bare, outcome);
     if (outcome == CODEC_TEXT) {
         wire_slice text = wire_buffer_unread(&bare);

@@ -1,7 +1,8 @@
 /* The connection's Python type: birth, death, attributes, the table of methods. */
 #include "connection.h"
-#include "copy.h"
 #include "block.h"
+#include "copy.h"
+#include "copyrows.h"
 #include "cursor.h"
 #include "declared.h"
 #include "errors.h"
@@ -420,6 +421,8 @@ static PyMethodDef Connection_methods[] = {
     {"query", (PyCFunction)Connection_query, METH_O, NULL},
     {"drain", (PyCFunction)Connection_drain, METH_NOARGS, NULL},
     {"copy", (PyCFunction)Connection_copy, METH_O, NULL},
+    {"missing_types", (PyCFunction)Connection_missing_types, METH_O, NULL},
+    {"copy_rows", (PyCFunction)Connection_copy_rows, METH_VARARGS, NULL},
     {"copy_started", (PyCFunction)Connection_copy_started, METH_O, NULL},
     {"copy_write", (PyCFunction)(void (*)(void))Connection_copy_write, METH_FASTCALL, NULL},
     {"copy_done", (PyCFunction)Connection_copy_done, METH_O, NULL},

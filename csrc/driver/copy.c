@@ -2,6 +2,7 @@
  * STDOUT is the pump's. */
 #include "copy.h"
 
+#include "copyrows.h"
 #include "errors.h"
 #include "flow.h"
 
@@ -300,8 +301,18 @@ Connection_copy_write(struct connection *conn, PyObject *const *args, Py_ssize_t
         return errors_set(PyExc_TypeError, "copy_write(operation, data)");
     }
     struct operation *op = copy_of(conn, args[0]);
+    if (op == NULL) {
+        return NULL;
+    }
+    struct wire_buffer *rows = copy_rows_data_borrow(conn->st, args[1]);
+    if (rows != NULL) {
+        wire_slice bytes = wire_buffer_unread(rows);
+        copy_put(conn, op->copy, bytes.ptr, bytes.len);
+        wire_buffer_consume(rows, bytes.len);
+        return copy_may_go_on(conn, op->copy);
+    }
     Py_buffer view;
-    if (op == NULL || PyObject_GetBuffer(args[1], &view, PyBUF_SIMPLE) < 0) {
+    if (PyObject_GetBuffer(args[1], &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
     copy_put(conn, op->copy, view.buf, (size_t)view.len);

@@ -50,6 +50,7 @@ struct core_state {
     PyTypeObject *codec_type;
     PyTypeObject *connection_type;
     PyTypeObject *operation_type;
+    PyTypeObject *copy_rows_type;
     PyTypeObject *cursor_type;
     PyTypeObject *stream_step_type;
     PyTypeObject *statement_type;
