@@ -90,6 +90,11 @@ class Channels:
         """Whether the server has nothing to send."""
         return not self._receivers and not self._unwanted
 
+    @property
+    def names(self) -> list[str]:
+        """The channels that somebody listens to."""
+        return [*self._receivers]
+
     def deliver(self, notification: Notification) -> None:
         """To all who listen; runs no code of others."""
         for receiver in self._receivers.get(notification.channel, ()):

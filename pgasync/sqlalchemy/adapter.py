@@ -10,6 +10,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +30,8 @@ try:
     from greenlet import getcurrent as getcurrent  # type: ignore[import-untyped]
 except ImportError:  # SQLAlchemy says what to install, when it is needed
     getcurrent = object
+
+log = logging.getLogger("pgasync")
 
 _T = TypeVar("_T")
 
@@ -391,6 +394,22 @@ class Connection(AdaptedConnection):
                 for _ in range(TURNS):
                     await_only(asyncio.sleep(0))
         return self.closed
+
+    def stop_listening(self) -> None:
+        """Whoever gets the connection next must not hear what it listened to."""
+        channels = self._connection._channels
+        if channels is None or channels.idle:
+            return
+        if channels.names:
+            log.warning(
+                "a connection was given back while it listened to %s; it does not any "
+                "more: keep it checked out, or use pgasync.listen()",
+                ", ".join(map(repr, channels.names)),
+            )
+        if self.closed or not self._may_wait():
+            self._connection.terminate()
+        else:
+            await_only(channels.reset())
 
     @property
     def autocommit(self) -> bool:

@@ -187,6 +187,17 @@ class AnyLoopQueuePool(AsyncAdaptedQueuePool):
                 raise
         return record
 
+    def _do_return_conn(self, record: Any) -> None:
+        connection: Any = record.dbapi_connection
+        if connection is not None:
+            try:
+                connection.stop_listening()
+            except BaseException:  # cancelled
+                connection._connection.terminate()
+                super()._do_return_conn(record)
+                raise
+        super()._do_return_conn(record)
+
     def dispose(self) -> None:
         """What is still in use is closed when it is returned, and not left to the
         garbage collector."""
