@@ -9,44 +9,56 @@ from typing import Any, NamedTuple
 
 from steps import Room
 
-PIECES = 16
 PIECE = 50  # rows of a piece
-ROWS = PIECES * PIECE
+WRITTEN = 16 * PIECE  # rows that are written
+READ = 2000  # rows that are read: more than both ends hold between them
 PAD = "x" * 1000
-POINTS = {"first": 0, "middle": ROWS // 2, "last": ROWS - 1}
-LARGE = 4000  # rows to read: more than the client and the sockets between hold
+POINTS = ("first", "middle", "last")
+PAUSE_S = 0.005
 
 
 class Boom(Exception):
     """What a source or a sink raises."""
 
 
+def series(rows: int = READ) -> str:
+    """A query, which gives its rows as they are made."""
+    return f"select n, '{PAD}' from (select generate_series(1, {rows}) n) s"
+
+
 class Flow:
-    """The rows that have gone through a source or a sink. `act` is called when row
-    `at` is about to. `endless`: the source goes on, waiting a little now and then,
-    and so does the sink."""
+    """The rows that pass through a source or a sink.
+
+    `act` is called when the first, the middle or the last of `rows` is about to.
+    `endless`: the source goes on, and waits a little now and then, as the sink does.
+    """
 
     def __init__(
         self,
-        at: int = -1,
+        rows: int,
+        point: str = "",
         act: Callable[[], object] = lambda: None,
         endless: bool = False,
     ) -> None:
-        self.at = at
+        places = {"first": 0, "middle": rows // 2, "last": rows - 1}
+        self.rows = rows
+        self.at = places.get(point, -1)
         self.act = act
+        self.sql = series()  # what is read
+        self.pause = PAUSE_S if endless else 0
         self.endless = endless
-        self.seen = 0
+        self.passed = 0
 
     def passing(self, rows: int = 1) -> None:
         """So many rows pass."""
-        if self.seen <= self.at < self.seen + rows:
+        before, self.passed = self.passed, self.passed + rows
+        if before <= self.at < self.passed:
             self.act()
-        self.seen += rows
 
     # Sources
 
     def records(self) -> Iterator[tuple[int, str]]:
-        for n in range(ROWS):
+        for n in range(self.rows):
             self.passing()
             yield n, PAD
 
@@ -54,39 +66,44 @@ class Flow:
         while True:
             for number, record in enumerate(self.records()):
                 if number % PIECE == 0:
-                    await asyncio.sleep(0.005 if self.endless else 0)
+                    await asyncio.sleep(self.pause)
                 yield record
             if not self.endless:
                 break
 
     def texts(self) -> Iterator[bytes]:
-        for piece in range(PIECES):
+        for start in range(0, self.rows, PIECE):
             self.passing(PIECE)
-            numbers = range(piece * PIECE, (piece + 1) * PIECE)
+            numbers = range(start, start + PIECE)
             yield b"".join(f"{n}\t{PAD}\n".encode() for n in numbers)
 
     async def texts_later(self) -> AsyncIterator[bytes]:
         while True:
             for text in self.texts():
-                await asyncio.sleep(0.005 if self.endless else 0)
+                await asyncio.sleep(self.pause)
                 yield text
             if not self.endless:
                 break
 
+    # Sinks
 
-class File:
-    """A file with such texts."""
+    def output(self, data: bytes) -> None:
+        self.passing(data.count(b"\n"))
 
-    def __init__(self, flow: Flow) -> None:
-        self.texts = flow.texts()
+    async def output_later(self, data: bytes) -> None:
+        self.output(data)
+        await asyncio.sleep(self.pause)
 
-    def read(self, size: int = -1) -> bytes:
-        return next(self.texts, b"")
+    async def row_later(self) -> None:
+        self.passing()
+        if self.passed % PIECE == 0:
+            await asyncio.sleep(self.pause)
 
 
 class Kind(NamedTuple):
     work: Callable[[Room, Any, Flow], Coroutine[Any, Any, Any]]
     endless: bool = True  # it can wait for its source or sink
+    autocommit: bool = True  # it needs no transaction
 
 
 # --- writing -----------------------------------------------------------------
@@ -102,4 +119,24 @@ async def executemany(room: Room, conn: Any, flow: Flow) -> None:
 
 WRITING = {
     "executemany": Kind(executemany, endless=False),
+}
+
+# --- reading -----------------------------------------------------------------
+
+
+async def stream(room: Room, conn: Any, flow: Flow) -> None:
+    async with conn.stream(flow.sql) as rows:
+        async for _ in rows:
+            await flow.row_later()
+
+
+async def stream_alone(room: Room, conn: Any, flow: Flow) -> None:
+    """Nobody closes it but the collector."""
+    async for _ in conn.stream(flow.sql):
+        await flow.row_later()
+
+
+READING = {
+    "stream": Kind(stream),
+    "stream alone": Kind(stream_alone),
 }

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 import pgasync
-from bulk import POINTS, ROWS, WRITING, Boom, Flow, Kind
+from bulk import PAD, POINTS, READ, READING, WRITING, WRITTEN, Boom, Flow, Kind, series
 from conftest import open_sockets
 from pgasync import errors
 from pgmock import Proxy
+from servers import Server
 from steps import HOWS, LIMIT_S, Room, cut, nothing_left, usable
 
 WITHIN = ("autocommit", "implicit", "block")
@@ -81,13 +84,45 @@ class Watch:
         return found
 
 
-async def run(kind: Kind, room: Room, conn: Any, flow: Flow, within: str) -> None:
+KINDS = {**WRITING, **READING}
+
+
+# Every fault in every combination, instead of some of them.
+EVERY = bool(os.environ.get("PGASYNC_EVERY_FAULT"))
+
+
+def cases(
+    kinds: dict[str, Kind],
+    within: Sequence[str],
+    variants: Sequence[str] = ("",),
+    some: int = 1,
+) -> Any:
+    """Each of these kinds with each surrounding that it can have and each variant of
+    the fault; or so many of these combinations, others for each kind."""
+    found = []
+    for index, (name, kind) in enumerate(kinds.items()):
+        places = [x for x in within if kind.autocommit or x != "autocommit"]
+        every = [(place, variant) for variant in variants for place in places]
+        first = index % len(every)
+        turned = every[first:] + every[:first]
+        for place, variant in every if EVERY else turned[:: -(-len(every) // some)]:
+            words = [name, place, variant] if variant else [name, place]
+            found.append(pytest.param(name, place, variant, id="-".join(words)))
+    return pytest.mark.parametrize(("name", "within", "variant"), found)
+
+
+def rows_of(name: str) -> int:
+    return WRITTEN if name in WRITING else READ
+
+
+async def run(name: str, room: Room, conn: Any, flow: Flow, within: str) -> None:
     """In a transaction of its own, in one that goes on, or in a block."""
+    work = KINDS[name].work
     if within == "block":
         async with conn.transaction():
-            await kind.work(room, conn, flow)
+            await work(room, conn, flow)
     else:
-        await kind.work(room, conn, flow)
+        await work(room, conn, flow)
 
 
 async def begin(room: Room, within: str, **keywords: Any) -> Any:
@@ -101,67 +136,62 @@ def boom() -> None:
 # --- all goes well -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("within", WITHIN)
-@pytest.mark.parametrize("name", WRITING)
-async def test_written(room: Room, name: str, within: str) -> None:
+@cases(KINDS, WITHIN, some=2)
+async def test_done(room: Room, name: str, within: str, variant: str) -> None:
     """What the faults are to be compared with."""
     watch = Watch(room)
     conn = await begin(room, within)
-    await run(WRITING[name], room, conn, flow := Flow(), within)
-    assert flow.seen == ROWS
+    await run(name, room, conn, flow := Flow(rows_of(name)), within)
+    assert flow.passed == flow.rows
     if within == "implicit":
         assert conn.info.transaction_status == "T"
         assert await watch.rows() == 0
         await conn.commit()
     assert conn.info.transaction_status == "I"
-    await watch.settle(conn, ROWS)
+    await watch.settle(conn, WRITTEN if name in WRITING else 0)
 
 
-# --- a source that raises ----------------------------------------------------
+# --- a source or a sink that raises ------------------------------------------
 
 
-@pytest.mark.parametrize("within", WITHIN)
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("name", WRITING)
-async def test_source_raises(room: Room, name: str, point: str, within: str) -> None:
+@cases(KINDS, WITHIN, POINTS, some=3)
+async def test_raises(room: Room, name: str, within: str, variant: str) -> None:
+    """The first, a middle, the last row."""
     watch = Watch(room)
     conn = await begin(room, within)
-    flow = Flow(POINTS[point], boom)
     with pytest.raises(Boom):
-        await run(WRITING[name], room, conn, flow, within)
+        await run(name, room, conn, Flow(rows_of(name), variant, boom), within)
     assert not conn.closed
-    if within != "implicit":
-        assert conn.info.transaction_status == "I"
+    await usable(conn)
+    assert not conn.closed
     await watch.settle(conn)
 
 
 # --- cancellation ------------------------------------------------------------
 
-EVERY = bool(os.environ.get("PGASYNC_EVERY_STEP"))
-
 
 def stride(step: int) -> int:
     """To the next suspension: all of the first ones, then one here and there, others
-    each time, unless PGASYNC_EVERY_STEP is set."""
-    return 1 if step < 6 or EVERY else random.randint(3, 9)
+    each time."""
+    return 1 if step < 4 or EVERY else random.randint(5, 15)
 
 
-@pytest.mark.parametrize("within", ["autocommit", "block"])
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("name", WRITING)
+@cases(KINDS, ["autocommit", "block"])
 async def test_cut(
-    room: Room, cuts: dict[str, int], name: str, how: str, within: str
+    room: Room, cuts: dict[str, int], name: str, within: str, variant: str
 ) -> None:
+    """Every way of being cancelled has its turn, or each at every step."""
     watch = Watch(room)
-    step, over = 0, False
-    while not over:
-        step += stride(step)
-        conn = await begin(room, within)
-        work = run(WRITING[name], room, conn, Flow(), within)
-        over = await cut(work, step, how)
-        await watch.settle(conn, 0, ROWS)
-        cuts[f"{name} {within} {how}"] = cuts.get(f"{name} {within} {how}", 0) + 1
-    assert step > 1
+    for hows in [[how] for how in HOWS] if EVERY else [HOWS]:
+        step, over = 0, False
+        while not over:
+            step += stride(step)
+            conn = await begin(room, within)
+            work = run(name, room, conn, Flow(rows_of(name)), within)
+            over = await cut(work, step, hows[step % len(hows)])
+            await watch.settle(conn, 0, WRITTEN if name in WRITING else 0)
+            cuts[name] = cuts.get(name, 0) + 1
+        assert step > 1
 
 
 # --- the server --------------------------------------------------------------
@@ -172,59 +202,52 @@ def ended(conn: Any) -> Callable[[], None]:
     return lambda: os.kill(conn.info.backend_pid, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("within", ["autocommit", "block"])
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("name", WRITING)
-async def test_terminated(
-    server: Any, room: Room, name: str, point: str, within: str
-) -> None:
-    assert server.pid
-    watch = Watch(room)
-    conn = await begin(room, within)
-    flow = Flow(POINTS[point], ended(conn))
-    with pytest.raises(pgasync.OperationalError) as caught:
-        await run(WRITING[name], room, conn, flow, within)
-        await conn.execute("select 1 /* it was faster than the signal */")
-        raise AssertionError("the session goes on")
-    assert {getattr(x, "sqlstate", None) for x in chain(caught.value)} <= {
-        None,
-        "57P01",
-    }
-    assert conn.closed
-    await settle_lost(watch, conn, caught.value)
-
-
 def chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
 
 
-async def settle_lost(watch: Watch, conn: Any, error: Any) -> None:
+async def settle_lost(watch: Watch, conn: Any, error: Any, name: str) -> None:
     """By what the error says the rows are there or not."""
-    if error.outcome == "not_sent":  # of the next one: the work was done
-        await watch.settle(conn, 0, ROWS)
-    else:
-        assert error.outcome in LOST
-        await watch.settle(conn, *((0,) if error.outcome == "failed" else (0, ROWS)))
+    assert conn.closed
+    assert error.outcome in LOST | {"not_sent"}
+    whole = WRITTEN if name in WRITING else 0
+    await watch.settle(conn, *({0} if error.outcome == "failed" else {0, whole}))
 
 
-@pytest.mark.parametrize("how", ["fin", "rst"])
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("name", WRITING)
-async def test_network(
-    server: Any, room: Room, name: str, point: str, how: str
+@cases(KINDS, ["autocommit", "block"], ["first", "middle"])
+async def test_terminated(
+    server: Any, room: Room, name: str, within: str, variant: str
 ) -> None:
+    """By pg_terminate_backend(), or what does the same."""
+    assert server.pid
+    watch = Watch(room)
+    conn = await begin(room, within)
+    flow = Flow(rows_of(name), variant, ended(conn))
+    with pytest.raises(pgasync.OperationalError) as caught:
+        await run(name, room, conn, flow, within)
+    said = {getattr(error, "sqlstate", None) for error in chain(caught.value)}
+    assert said <= {None, "57P01"}
+    await settle_lost(watch, conn, caught.value, name)
+
+
+@cases(KINDS, ["autocommit", "block"], ["fin", "rst"])
+async def test_network(
+    server: Any, room: Room, name: str, within: str, variant: str
+) -> None:
+    """The connection is cut by what is in between."""
     watch = Watch(room)
     with Proxy(str(server.socket_dir), server.port) as proxy:
         dsn = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
-        conn = await room._replace(dsn=dsn).open()
-        flow = Flow(POINTS[point], lambda: proxy.cut(how))
+        conn = await begin(room._replace(dsn=dsn), within)
+        cut_now = functools.partial(proxy.cut, variant)
+        flow = Flow(rows_of(name), "middle" if name in WRITING else "", cut_now)
+        if name in READING:
+            proxy.cut_how, proxy.cut_after = variant, READ * len(PAD) // 2
         with pytest.raises(errors.ConnectionLost) as caught:
-            await WRITING[name].work(room, conn, flow)
-    assert conn.closed
-    assert caught.value.outcome in {*LOST, "not_sent"}
-    await settle_lost(watch, conn, caught.value)
+            await run(name, room, conn, flow, within)
+    await settle_lost(watch, conn, caught.value, name)
 
 
 DISK_FULL = """
@@ -239,16 +262,14 @@ create trigger full_disk before insert on {0} for each row execute function {0}_
 """
 
 
-@pytest.mark.parametrize("within", WITHIN)
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("name", WRITING)
-async def test_server_is_full(room: Room, name: str, point: str, within: str) -> None:
+@cases(WRITING, WITHIN, POINTS)
+async def test_server_is_full(room: Room, name: str, within: str, variant: str) -> None:
     """The server refuses a row: by a trigger, with what a full disk makes it say."""
-    await room.watcher.execute(DISK_FULL.format(room.name, POINTS[point]))
+    await room.watcher.execute(DISK_FULL.format(room.name, Flow(WRITTEN, variant).at))
     watch = Watch(room)
     conn = await begin(room, within)
     with pytest.raises(errors.DiskFull) as caught:
-        await run(WRITING[name], room, conn, Flow(), within)
+        await run(name, room, conn, Flow(WRITTEN), within)
     assert caught.value.outcome == "failed"
     assert not conn.closed
     assert conn.info.transaction_status == ("E" if within == "implicit" else "I")
@@ -256,22 +277,108 @@ async def test_server_is_full(room: Room, name: str, point: str, within: str) ->
     await room.watcher.execute(f"drop function {room.name}_full() cascade")
 
 
-@pytest.mark.parametrize("within", ["autocommit", "block"])
-@pytest.mark.parametrize("name", WRITING)
-async def test_command_timeout(room: Room, name: str, within: str) -> None:
-    """The server does not go on: a row waits for a lock."""
-    await room.watcher.execute(f"alter table {room.name} add primary key (n);")
+@cases(WRITING, ["autocommit", "block"])
+async def test_writing_takes_too_long(
+    room: Room, name: str, within: str, variant: str
+) -> None:
+    """The server does not go on, as a row waits for a lock: command_timeout."""
+    await room.watcher.execute(f"alter table {room.name} add primary key (n)")
     watch = Watch(room)
     holder = await pgasync.connect(room.dsn)
-    await holder.execute(f"insert into {room.name} values ({ROWS // 2})")
-    conn = await begin(room, within, command_timeout=0.3)
+    await holder.execute(f"insert into {room.name} values ({WRITTEN // 2})")
+    conn = await begin(room, within, command_timeout=0.15)
     try:
+        work = run(name, room, conn, Flow(WRITTEN), within)
         with pytest.raises(pgasync.QueryTimeout):
-            await asyncio.wait_for(
-                run(WRITING[name], room, conn, Flow(), within), LIMIT_S
-            )
+            await asyncio.wait_for(work, LIMIT_S)
         await usable(conn)
     finally:
         await holder.rollback()
         await holder.close()
     await watch.settle(conn)
+
+
+@cases(READING, ["autocommit", "block"])
+async def test_reading_takes_too_long(
+    room: Room, name: str, within: str, variant: str
+) -> None:
+    """The server does not go on in the middle of its rows: command_timeout."""
+    watch = Watch(room)
+    conn = await begin(room, within, command_timeout=0.15)
+    flow = Flow(READ)
+    flow.sql = (
+        f"select s.*, n = {READ // 2} and pg_sleep(30) is null from ({flow.sql}) s"
+    )
+    with pytest.raises(pgasync.QueryTimeout):
+        await asyncio.wait_for(run(name, room, conn, flow, within), LIMIT_S)
+    await watch.settle(conn)
+
+
+@cases(READING, WITHIN)
+async def test_temp_file_limit(
+    room: Room, name: str, within: str, variant: str
+) -> None:
+    """The server has no room for a sort."""
+    watch = Watch(room)
+    limits = {"work_mem": "64kB", "temp_file_limit": "100kB"}
+    conn = await begin(room, within, server_settings=limits)
+    flow = Flow(READ)
+    flow.sql += " order by n % 7"
+    with pytest.raises(errors.ConfigurationLimitExceeded) as caught:
+        await run(name, room, conn, flow, within)
+    assert caught.value.outcome == "failed"
+    assert flow.passed == 0
+    await usable(conn)
+    assert not conn.closed
+    await watch.settle(conn)
+
+
+# --- the whole server --------------------------------------------------------
+
+NOTICED_S = 3.0  # on the same host, with a busy machine
+LONG = 40_000  # rows to read, some seconds' worth
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Server]:
+    with Server(18, settings={"restart_after_crash": "on"}) as server:
+        server.psql("create table bulk (n int, pad text); checkpoint")
+        yield server
+
+
+async def lost(conn: Any, name: str, flow: Flow) -> Any:
+    """The error that ends this kind of work."""
+    within = "autocommit" if KINDS[name].autocommit else "block"
+    with pytest.raises(pgasync.OperationalError) as caught:
+        await run(name, Room("", None, "bulk"), conn, flow, within)
+    assert conn.closed
+    await conn.close()
+    return caught.value
+
+
+@pytest.mark.parametrize("how", ["immediate", "kill"])
+async def test_server_stops(victim: Server, how: str) -> None:
+    """All kinds at once, each with a source or sink that goes on."""
+    await asyncio.to_thread(victim.start)
+    flows, tasks = {}, {}
+    for name, kind in KINDS.items():
+        if kind.endless:
+            conn = await pgasync.connect(victim.dsn, autocommit=True)
+            flow = flows[name] = Flow(rows_of(name), endless=True)
+            flow.sql = series(LONG)
+            tasks[name] = asyncio.ensure_future(lost(conn, name, flow))
+    deadline = time.monotonic() + LIMIT_S
+    while any(flow.passed < 100 for flow in flows.values()):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert not any(task.done() for task in tasks.values())
+    if how == "kill":
+        await asyncio.to_thread(victim.kill)
+    else:
+        await asyncio.to_thread(victim.shut_down, fast=False)
+    done, _ = await asyncio.wait({*tasks.values()}, timeout=NOTICED_S)
+    assert [name for name, task in tasks.items() if task not in done] == []
+    for name, task in tasks.items():
+        assert task.result().outcome in LOST, name
+    await asyncio.to_thread(victim.start)
+    assert victim.psql("select count(*) from bulk").strip() == "0"
