@@ -164,6 +164,21 @@ class Stream:
     def _push(self, rows: list[Any], /) -> None:
         """The rows that have come, in place of others."""
 
+@final
+class CopyReader:
+    """Makes rows of the bytes of one binary COPY; by Connection.copy_reader()."""
+
+    @property
+    def description(self) -> tuple[tuple[Any, ...], ...] | None: ...
+    @property
+    def textual(self) -> list[int]:
+        """The columns whose codecs read text alone, which COPY does not send."""
+    def feed(self, data: Any, /) -> list[Any]:
+        """The rows that these bytes complete. ProtocolViolation for what is no binary
+        COPY, DataError for a value that cannot be decoded."""
+    def end(self) -> None:
+        """After the last bytes. ProtocolViolation when more should have come."""
+
 class Cursor:
     """Rows that have all arrived; made by Connection.cursor() of a subclass."""
 
@@ -335,6 +350,12 @@ class Connection:
         wait for ever. The task, for release(); None outside of a task."""
     def release(self, task: Any, /) -> None:
         """Undoes claim()."""
+    def copy_reader(
+        self, columns: Statement | list[tuple[str, int]], row_factory: Any, /
+    ) -> CopyReader | str:
+        """What makes rows of a binary COPY with a statement's columns, or with columns
+        of these names and type OIDs. A str: the question that link.types has, because
+        types are not known yet; ask it by look_up(), then call this again."""
     def begin(self, begin_sql: str, /) -> None:
         """A transaction is due: `begin_sql` rides in front of the next statement
         (forgotten by commit() or rollback() if none comes)."""

@@ -4,9 +4,10 @@ PostgreSQL documentation, COPY.
 """
 
 from .copyin import CopyingIn
+from .copyout import CopyingOut
 
 __all__ = ["Copying"]
 
 
-class Copying(CopyingIn):
+class Copying(CopyingIn, CopyingOut):
     """The methods of a Connection that are about COPY."""

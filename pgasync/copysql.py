@@ -16,7 +16,7 @@ from .sql import (
     split,
 )
 
-__all__ = ["CopyText", "copy_from", "parse", "qualified"]
+__all__ = ["CopyText", "copy_from", "copy_to", "parse", "qualified"]
 
 Token = tuple[str, str]
 NAMES = ("word", "quoted")
@@ -207,22 +207,45 @@ def copy_from(
     parts = ["COPY", target]
     if names:
         parts.append(_name_list(names))
-    parts.append("FROM STDIN")
-    listed = [
-        f"{name.upper()} {_option(name, value)}"
-        for name, value in options.items()
-        if value is not None
-    ]
-    if listed:
-        parts.append(f"WITH ({', '.join(listed)})")
+    parts += ["FROM STDIN", *_with(options)]
     if where is not None:
         parts.append(f"WHERE {where}")
     return " ".join(parts)
 
 
+def copy_to(source: str, options: Mapping[str, object]) -> str:
+    """COPY … TO STDOUT of what from_table() or from_query() give; options as above."""
+    return " ".join(["COPY", source, "TO STDOUT", *_with(options)])
+
+
+def from_table(table: str, schema: str | None, columns: Iterable[str] | None) -> str:
+    """A table to be copied, with the names of the columns that are wanted."""
+    name = qualified(table, schema)
+    return name if columns is None else f"{name} {_name_list(columns)}"
+
+
+def from_query(sql: str) -> str:
+    """One statement to be copied. Raises ProgrammingError for a text of several."""
+    statements = split(sql)
+    if len(statements) != 1:
+        raise ProgrammingError(
+            f"COPY copies the rows of one statement; the text holds {len(statements)}"
+        )
+    return f"({statements[0]}\n)"  # its last line may be a comment
+
+
+def _with(options: Mapping[str, object]) -> list[str]:
+    listed = [
+        f"{name.upper()} {_option(name, value)}"
+        for name, value in options.items()
+        if value is not None
+    ]
+    return [f"WITH ({', '.join(listed)})"] if listed else []
+
+
 def _option(name: str, value: object) -> str:
     if name.startswith("force_"):
-        if value is True:
+        if value is True or value == "*":
             return "*"
         if isinstance(value, Iterable):
             return _name_list(value)

@@ -199,6 +199,28 @@ def is_builtin(schema: str | None, typename: str) -> bool:
     return schema in (None, "pg_catalog") and name in _BUILTIN
 
 
+def type_oid(
+    kind: int | str, find: Callable[[str | None, str], Any] = lambda schema, name: None
+) -> int:
+    """The OID of a type given by OID or by name: a built-in one, its array (`int4[]`),
+    or one that `find(schema, name)` knows. Raises InterfaceError."""
+    if isinstance(kind, int) and 0 < kind < 2**32:
+        return kind
+    if isinstance(kind, str):
+        element = kind.strip().removesuffix("[]")
+        name = _ALIASES.get(element, element) + kind.strip()[len(element) :]
+        if name in _BUILTIN:
+            return _BUILTIN[name]
+        schema, _, plain = name.rpartition(".")
+        found = find(schema or None, plain)
+        if found is not None:
+            return int(found.oid)
+    raise InterfaceError(
+        f"{kind!r} is neither the OID nor the name of a type that is known here: give "
+        "the OID, select 'name'::regtype::oid"
+    )
+
+
 def composite_arg(cls: Any, names: tuple[str, ...]) -> Any:
     """What a composite's codec calls for a value; see csrc/codec/record.c."""
     return (cls, names)

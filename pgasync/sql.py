@@ -79,7 +79,8 @@ class _Token(NamedTuple):
     end: int
 
 
-def _tokens(sql: str) -> Iterator[_Token]:
+def tokens(sql: str) -> Iterator[_Token]:
+    """(kind, start, end) of everything in the text, white space included."""
     position, size = 0, len(sql)
     while position < size:
         match = _TOKEN.match(sql, position)
@@ -150,7 +151,7 @@ def _rewrite(sql: str) -> tuple[str, tuple[str, ...]]:
     numbers: dict[str, int] = {}
     brackets = _Brackets()
     mixed = False
-    for kind, start, end in _tokens(sql):
+    for kind, start, end in tokens(sql):
         text = sql[start:end]
         if kind == "name" and brackets.is_slice():
             pieces.append(text)
@@ -218,6 +219,29 @@ def _not_parameters(params: object) -> str:
     )
 
 
+def replace_parameters(
+    sql: str, texts: Sequence[str], *, backslashes: bool = True
+) -> str:
+    """The text with texts[n - 1] in place of `$n`, where that is a parameter.
+
+    `backslashes`: they are plain characters in a plain literal. Where they are not
+    (standard_conforming_strings off) ProgrammingError is raised for a literal with one:
+    the text would mean something else to the server.
+    """
+    pieces: list[str] = []
+    for kind, start, end in tokens(sql):
+        text = sql[start:end]
+        if kind == "param":
+            text = texts[int(text[1:]) - 1]
+        elif kind == "string" and not backslashes and text[0] == "'" and "\\" in text:
+            raise ProgrammingError(
+                f"the literal {text} has a backslash, and standard_conforming_strings "
+                "is off: write it as E'…', or turn the setting on"
+            )
+        pieces.append(text)
+    return "".join(pieces)
+
+
 class _Splitter:
     """Follows one text and says where a semicolon ends a statement."""
 
@@ -264,7 +288,7 @@ class _Splitter:
 
 def _statements(sql: str) -> Iterator[str]:
     splitter, begin = _Splitter(), 0
-    for kind, start, end in _tokens(sql):
+    for kind, start, end in tokens(sql):
         if not splitter.ends_at(kind, sql[start:end]):
             continue
         if not splitter.empty:
@@ -306,7 +330,7 @@ def quote_literal(text: str) -> str:
 
 def significant(sql: str) -> Iterator[tuple[str, str]]:
     """Kind and text of each token that is neither space nor a comment."""
-    for kind, start, end in _tokens(sql):
+    for kind, start, end in tokens(sql):
         if kind not in _SILENT:
             yield kind, sql[start:end]
 

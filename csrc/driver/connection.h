@@ -1,5 +1,5 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in fourteen files:
+ * operations. Its code lives in seventeen files:
  *   connection.c  giving up, closing, waking
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
@@ -11,6 +11,8 @@
  *   copy.c        COPY, and the data that go in
  *   declared.c    cursors of SQL
  *   block.c       waiting while the connection belongs to another task's transaction
+ *   copyout.c     the data that come out of one
+ *   copyreader.c  rows made of them
  *   stale.c       statements that are not what they were
  *   pump.c        bytes → events → operations
  *   trace.c       what goes by, in words

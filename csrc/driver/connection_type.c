@@ -3,6 +3,7 @@
 #include "block.h"
 #include "copy.h"
 #include "copyrows.h"
+#include "copyreader.h"
 #include "cursor.h"
 #include "declared.h"
 #include "errors.h"
@@ -430,6 +431,7 @@ static PyMethodDef Connection_methods[] = {
     {"take", (PyCFunction)Connection_take, METH_O, NULL},
     {"claim", (PyCFunction)Connection_claim, METH_O, NULL},
     {"release", (PyCFunction)Connection_release, METH_O, NULL},
+    {"copy_reader", (PyCFunction)Connection_copy_reader, METH_VARARGS, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
     {"enter_block", (PyCFunction)Connection_enter_block, METH_O, NULL},
     {"leave_block", (PyCFunction)Connection_leave_block, METH_O, NULL},

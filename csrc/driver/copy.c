@@ -1,5 +1,4 @@
-/* COPY: its states, and the data of a COPY … FROM STDIN. What arrives of a COPY … TO
- * STDOUT is the pump's. */
+/* COPY: its states, and the data of a COPY … FROM STDIN. */
 #include "copy.h"
 
 #include "copyrows.h"
@@ -45,6 +44,7 @@ copy_free(struct copy *copy)
 {
     Py_CLEAR(copy->starter);
     Py_CLEAR(copy->task);
+    Py_CLEAR(copy->piece);
     wire_buffer_clear(&copy->data, false);
     PyMem_Free(copy);
 }
@@ -116,6 +116,9 @@ copy_on_answer(struct connection *conn, struct operation *op, const struct wire_
         return;
     }
     copy->state = in ? COPY_IN : COPY_OUT;
+    if (!in && flow_open(op, true) < 0) {
+        op_set_error(op, errors_take());
+    }
     copy_let_go(conn, op);
 }
 
@@ -138,6 +141,7 @@ copy_on_abandon(struct connection *conn, struct operation *op)
         conn_flush(conn);
     }
     copy->state = COPY_ENDED;
+    Py_CLEAR(copy->piece);
     wire_buffer_clear(&copy->data, false);
 }
 

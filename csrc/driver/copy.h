@@ -22,6 +22,8 @@ struct copy {
     size_t columns;
     size_t prefix; /* characters in front of the text in the Query: a BEGIN */
     struct wire_buffer data;   /* bytes for the server that are not in a CopyData yet */
+    PyObject *piece; /* bytes of the server's data, of which `filled` are there, or NULL */
+    size_t filled;
     struct operation *starter; /* who waits for the answer; owned, or NULL */
     PyObject *task;            /* that began it: its other statements are refused meanwhile */
 };
@@ -29,6 +31,12 @@ struct copy {
 /* The answer of the server, for any operation: an OP_COPY begins, others are refused in
  * a way that keeps the connection. */
 void copy_on_answer(struct connection *conn, struct operation *op, const struct wire_event *event);
+
+/* A CopyData of the server. */
+void copy_on_data(struct operation *op, wire_slice data);
+
+/* Puts the data that have come into op->rows. -1 with an exception: they are lost. */
+int copy_close_piece(struct operation *op);
 
 /* The server has sent its last CopyData. */
 void copy_on_done(struct operation *op);

@@ -1,5 +1,6 @@
 #include "flow.h"
 
+#include "copy.h"
 #include "errors.h"
 
 #include <time.h>
@@ -157,15 +158,18 @@ flow_keep(struct operation *op, wire_slice piece)
 
 /* Rows that lack a type come after its lookup, and the others in their order. */
 static bool
-flow_has_rows(const struct operation *op)
+flow_has_rows(struct operation *op)
 {
+    if (op->copy != NULL && copy_close_piece(op) < 0) {
+        op_set_error(op, errors_take());
+    }
     return op->rows != NULL && op->postponed == NULL && PyList_GET_SIZE(op->rows) > 0
            && (op->done || op->flow->pulled);
 }
 
 /* Whether there is something to tell: rows, an end, an error. */
 static bool
-flow_has_news(const struct operation *op)
+flow_has_news(struct operation *op)
 {
     return op->done || flow_has_rows(op);
 }

@@ -5,6 +5,7 @@
 #include "block.h"
 #include "connection.h"
 #include "copyrows.h"
+#include "copyreader.h"
 #include "cursor.h"
 #include "errors.h"
 #include "stream.h"
@@ -342,9 +343,9 @@ core_exec(PyObject *module)
         || codec_types_init(&st->types, st->data_error) < 0 || rows_type_init(st, module) < 0
         || stmt_type_init(st, module) < 0 || op_type_init(st, module) < 0
         || cursor_type_init(st, module) < 0 || stream_type_init(st, module) < 0
-        || copy_rows_type_init(st, module) < 0 || conn_type_init(st, module) < 0
-        || tls_types_init(st, module) < 0 || block_init(st, module) < 0
-        || core_add_constants(module) < 0) {
+        || copy_rows_type_init(st, module) < 0 || copy_reader_type_init(st, module) < 0
+        || conn_type_init(st, module) < 0 || tls_types_init(st, module) < 0
+        || block_init(st, module) < 0 || core_add_constants(module) < 0) {
         return -1;
     }
     st->multiple_statements = PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
@@ -363,6 +364,7 @@ core_exec(PyObject *module)
     X(stream_step_type)                                                                            \
     X(statement_type)                                                                              \
     X(row_type)                                                                                    \
+    X(copy_reader_type)                                                                            \
     X(tls_context_type)                                                                            \
     X(tls_type)                                                                                    \
     X(interface_error)                                                                             \

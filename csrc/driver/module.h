@@ -55,6 +55,7 @@ struct core_state {
     PyTypeObject *stream_step_type;
     PyTypeObject *statement_type;
     PyTypeObject *row_type;
+    PyTypeObject *copy_reader_type;
     PyTypeObject *tls_context_type;
     PyTypeObject *tls_type;
     /* pgasync.errors */

@@ -560,7 +560,9 @@ conn_on_event(struct connection *conn, struct wire_event *event)
     case WIRE_EV_CLOSED:
     case WIRE_EV_NO_DATA:
     case WIRE_EV_EMPTY:
+        break;
     case WIRE_EV_COPY_DATA:
+        copy_on_data(op, event->body);
         break;
     case WIRE_EV_COPY_DONE:
         copy_on_done(op);
