@@ -3,20 +3,7 @@
 #include <stdlib.h>
 
 #include "session_auth.h"
-
-#define STEPS_MIN 32
-#define STEPS_MAX ((size_t)1 << 28)
-
-/* Substates of the head step; in the startup, where there is none, of the phase. */
-enum {
-    SUB_NONE,
-    SUB_DESCRIBED, /* 't' of a statement; 'T' of a QUERY; in BOOT: the backend key */
-    SUB_ROWS,      /* a row has come */
-    SUB_COPY_IN,
-    SUB_COPY_OUT,
-    SUB_COPY_DONE, /* of a COPY OUT: only the command tag is due */
-    SUB_FAILED,    /* an error has come: only ReadyForQuery is due, in the startup nothing */
-};
+#include "session_steps.h"
 
 void
 wire_session_init(struct wire_session *s)
@@ -53,47 +40,6 @@ wire_session_start(struct wire_session *s, struct wire_buffer *out,
     }
     s->phase = WIRE_PHASE_AUTH;
     return WIRE_OK;
-}
-
-enum wire_status
-wire_session_reserve(struct wire_session *s, size_t n)
-{
-    if (n <= s->steps_cap - s->steps_count) {
-        return WIRE_OK;
-    }
-    if (n > STEPS_MAX - s->steps_count) {
-        return WIRE_ERR_MEMORY;
-    }
-    size_t cap = s->steps_cap < STEPS_MIN ? STEPS_MIN : s->steps_cap;
-    while (cap - s->steps_count < n) {
-        cap *= 2;
-    }
-    uint8_t *steps = malloc(cap);
-    if (steps == NULL) {
-        return WIRE_ERR_MEMORY;
-    }
-    for (size_t i = 0; i < s->steps_count; i++) {
-        steps[i] = s->steps[(s->steps_head + i) & (s->steps_cap - 1)];
-    }
-    free(s->steps);
-    s->steps = steps;
-    s->steps_cap = cap;
-    s->steps_head = 0;
-    return WIRE_OK;
-}
-
-static inline unsigned
-head_step(const struct wire_session *s)
-{
-    return s->steps_count == 0 ? 0 : s->steps[s->steps_head];
-}
-
-static inline void
-pop_step(struct wire_session *s)
-{
-    s->steps_head = (s->steps_head + 1) & (s->steps_cap - 1);
-    s->steps_count -= 1;
-    s->substate = SUB_NONE;
 }
 
 static enum wire_status
@@ -411,10 +357,42 @@ on_execute(struct wire_session *s, const struct wire_frame *frame, struct wire_e
     return s->substate == SUB_NONE ? on_first_answer(s, frame, event) : unexpected(s, frame->tag);
 }
 
+/* Bind and Execute of one of many sets: BindComplete makes no event. */
+static enum wire_status
+on_set(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
+{
+    bool empty = frame->body.len == 0;
+    switch (s->substate) {
+    case SUB_NONE:
+        if (frame->tag != WIRE_TAG_BIND_COMPLETE) {
+            return unexpected(s, frame->tag);
+        }
+        s->substate = SUB_BOUND;
+        return empty ? WIRE_MORE : malformed(s, frame->tag);
+    case SUB_BOUND:
+    case SUB_ROWS:
+        if (frame->tag == WIRE_TAG_DATA_ROW) {
+            return take_row(s, frame, event);
+        }
+        if (frame->tag == WIRE_TAG_COMMAND_COMPLETE) {
+            event->count = 1;
+            return wire_parse_command_complete(frame->body, &event->body)
+                       ? step_done(s, event, WIRE_EV_SETS)
+                       : malformed(s, frame->tag);
+        }
+        if (frame->tag == WIRE_TAG_EMPTY_QUERY && s->substate == SUB_BOUND) {
+            return bare_done(s, frame, event, WIRE_EV_EMPTY);
+        }
+        return unexpected(s, frame->tag);
+    default:
+        return unexpected(s, frame->tag);
+    }
+}
+
 static enum wire_status
 end_of_request(struct wire_session *s, const struct wire_frame *frame, struct wire_event *event)
 {
-    if (frame->tag != WIRE_TAG_READY) {
+    if (frame->tag != WIRE_TAG_READY || (s->open && s->steps_count == 1)) {
         return unexpected(s, frame->tag);
     }
     pop_step(s);
@@ -485,6 +463,8 @@ answer_step(struct wire_session *s, unsigned step, const struct wire_frame *fram
         return on_bare(s, frame, event, WIRE_TAG_CLOSE_COMPLETE, WIRE_EV_CLOSED);
     case WIRE_STEP_QUERY:
         return on_query(s, frame, event);
+    case WIRE_STEP_SET:
+        return on_set(s, frame, event);
     default:
         return unexpected(s, frame->tag);
     }
@@ -590,6 +570,9 @@ wire_session_next(struct wire_session *s, struct wire_buffer *in, struct wire_bu
         event->unsolicited = false;
         status = dispatch(s, &frame, out, event);
         if (status == WIRE_OK) {
+            if (event->kind == WIRE_EV_SETS) {
+                wire_steps_take_same(s, in, event);
+            }
             return WIRE_OK;
         }
         if (status < 0) {

@@ -21,6 +21,7 @@ enum wire_step {
     WIRE_STEP_CLOSE,              /* '3' */
     WIRE_STEP_SYNC,               /* 'Z' */
     WIRE_STEP_QUERY,              /* ('T' 'D'* 'C' | 'C' | 'I' | COPY)*, 'Z' */
+    WIRE_STEP_SET,                /* BIND and EXECUTE in one, for one of many sets: no COPY */
 };
 /* Or-ed to a step that rides in front of somebody's request (BEGIN, Close of an
  * evicted statement): its success makes no event, not even for rows, its error is
@@ -42,6 +43,7 @@ enum wire_event_kind {
     WIRE_EV_NO_DATA,
     WIRE_EV_ROW,               /* count, reader over the cells */
     WIRE_EV_COMPLETE,          /* body: the command tag */
+    WIRE_EV_SETS,              /* body: the command tag of each of the next `count` SETs */
     WIRE_EV_EMPTY,             /* the statement was empty */
     WIRE_EV_SUSPENDED,         /* rows_max reached, the portal has more */
     WIRE_EV_COPY_IN,           /* copy; the session now takes CopyData from the client */
@@ -113,6 +115,7 @@ struct wire_session {
     size_t steps_head;
     size_t steps_count;
     size_t steps_cap;
+    bool open;       /* the Sync of the last step has not been sent: see wire_session_open */
     size_t consumed; /* bytes of the frame behind the last event, consumed at the next call */
     struct wire_error error;
 };
@@ -162,6 +165,27 @@ wire_session_push(struct wire_session *s, unsigned step)
 {
     s->steps[(s->steps_head + s->steps_count) & (s->steps_cap - 1)] = (uint8_t)step;
     s->steps_count += 1;
+}
+
+/* A request whose messages are sent by and by. Queues the SYNC that will end it, with room
+ * reserved, in front of which wire_session_insert puts the steps of each part; until
+ * wire_session_close a 'Z' is not due. Nothing may be pushed meanwhile. */
+static inline void
+wire_session_open(struct wire_session *s)
+{
+    wire_session_push(s, WIRE_STEP_SYNC);
+    s->open = true;
+}
+
+/* Queues `n` times this step in front of the open SYNC; the caller has reserved the room.
+ * Behind an error it is a no-op: the server skips those messages, too. */
+void wire_session_insert(struct wire_session *s, unsigned step, size_t n);
+
+/* The Sync goes out. */
+static inline void
+wire_session_close(struct wire_session *s)
+{
+    s->open = false;
 }
 
 /* The next event in `in`. Slices and the reader of the event live until the next

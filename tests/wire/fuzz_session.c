@@ -4,7 +4,8 @@
  *         protocol 3.2 is asked for
  *     low five bits: how many steps; bits 5 and 6: channel_binding (3: prefer, with a
  *         certificate that nothing can be bound to); bit 7: 3.2 is the least
- *     one byte for each step: low three bits the step, the highest bit makes it a rider
+ *     one byte for each step: low three bits the step; bit 6: it is a SET; bit 5: from
+ *         here on in front of a SYNC that stays open; the highest bit makes it a rider
  * The rest comes from the server: whole, byte by byte and in pieces. Events, status,
  * error text and the bytes sent must be the same each time. */
 #include "session.h"
@@ -49,8 +50,17 @@ push_steps(struct wire_session *s, wire_slice steps)
     enum wire_status status = wire_session_reserve(s, steps.len + 1);
     assert(status == WIRE_OK);
     for (size_t i = 0; i < steps.len; i++) {
-        unsigned step = 1 + (steps.ptr[i] & 7u);
-        wire_session_push(s, step | (steps.ptr[i] & WIRE_STEP_RIDER));
+        unsigned step = (steps.ptr[i] & 0x40u) != 0 ? WIRE_STEP_SET : 1 + (steps.ptr[i] & 7u);
+        step |= steps.ptr[i] & WIRE_STEP_RIDER;
+        if ((steps.ptr[i] & 0x20u) != 0 && !s->open) {
+            wire_session_open(s);
+        }
+        if (s->open) {
+            wire_session_insert(s, step, 1);
+        }
+        else {
+            wire_session_push(s, step);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ READY, PASSWORD, TLS, NEWER = 0x01, 0x20, 0x40, 0x80
 PREFER, REQUIRE, UNBINDABLE, LEAST = 0x20, 0x40, 0x60, 0x80
 ALLOW_ALL = 0x0F << 1
 STEPS = {letter: index for index, letter in enumerate("PBSDECYQ")}
+STEPS |= {"M": 0x40, "O": 0x60}  # one of many sets; the same, in front of an open SYNC
 NONCE = b"A" * 24  # base64 of the target's nonce, 18 zero bytes
 
 
@@ -197,6 +198,12 @@ def running_corpus() -> dict[str, bytes]:
             ready("E"),
             *[BOUND, complete(), ready("E")] * 2,
         ),
+        "sets": running(
+            "BEMMMY", *[BOUND, complete("INSERT 0 1")] * 3, BOUND, complete(), ready()
+        ),
+        "sets_rows": running("MMY", *[BOUND, *first_rows[1:], complete()] * 2, ready()),
+        "sets_open": running("OMM", *[BOUND, complete()] * 2, NOTICE, BOUND, error()),
+        "sets_open_ready": running("OM", *[BOUND, complete()] * 2, ready()),
         "error_at_sync": running("BEYY", BOUND, complete(), error(), ready(), ready()),
         "riders": running(
             "pbecBEY",

@@ -26,7 +26,8 @@ static const uint8_t salted_password[WIRE_SCRAM_KEY_LEN] = {
 static inline unsigned
 step_of(char letter)
 {
-    static const char letters[] = "PBSDECYQ"; /* S, D: Describe of a statement, a portal */
+    static const char letters[] =
+        "PBSDECYQM"; /* S, D: Describe of a statement, a portal; M: one of many sets */
     static const unsigned steps[] = {WIRE_STEP_PARSE,
                                      WIRE_STEP_BIND,
                                      WIRE_STEP_DESCRIBE_STATEMENT,
@@ -34,7 +35,8 @@ step_of(char letter)
                                      WIRE_STEP_EXECUTE,
                                      WIRE_STEP_CLOSE,
                                      WIRE_STEP_SYNC,
-                                     WIRE_STEP_QUERY};
+                                     WIRE_STEP_QUERY,
+                                     WIRE_STEP_SET};
     bool rider = letter >= 'a';
     const char *found = strchr(letters, rider ? letter - 'a' + 'A' : letter);
     if (found == NULL) {
@@ -74,7 +76,15 @@ push_steps(struct wire_session *s, const char *steps)
         abort();
     }
     for (; *steps != '\0'; steps++) {
-        wire_session_push(s, step_of(*steps));
+        if (*steps == 'O') { /* the SYNC that stays open, then what is put in front of it */
+            wire_session_open(s);
+        }
+        else if (s->open) {
+            wire_session_insert(s, step_of(*steps), 1);
+        }
+        else {
+            wire_session_push(s, step_of(*steps));
+        }
     }
 }
 

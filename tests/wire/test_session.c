@@ -102,6 +102,89 @@ test_error_at_sync(void)
     CHECK_NOT_DUE("EY", "CEC", COMPLETE_LINE ERROR_LINE);
 }
 
+/* Sets in a row make one event or several, as their bytes come. */
+static void
+test_sets(void)
+{
+#define SET_LINE "set SELECT 1\n"
+    CHECK_TALK("BEMMMY", "2C2C2C2CZ",
+               "bound\n" COMPLETE_LINE SET_LINE SET_LINE SET_LINE READY_LINE);
+    CHECK_TALK("MMYM", "2DDC2CZ2C", ROW_LINE ROW_LINE SET_LINE SET_LINE READY_LINE SET_LINE);
+    CHECK_TALK("MMMY", "2IN2AC2SCZ",
+               "empty\n" NOTICE_LINE NOTIFICATION_LINE SET_LINE PARAMETER_LINE SET_LINE READY_LINE);
+    CHECK_TALK("MMMYMY", "2C2EZ2CZ", SET_LINE ERROR_LINE READY_LINE SET_LINE READY_LINE);
+    CHECK_TALK("MMYMY", "2DEZ2CZ", ROW_LINE ERROR_LINE READY_LINE SET_LINE READY_LINE);
+    CHECK_TALK("mMY", "2DC2CZ", SET_LINE READY_LINE);
+}
+
+static void
+test_sets_not_due(void)
+{
+    for (const char *answers = "DCIGHsndcZ"; *answers != '\0'; answers++) {
+        CHECK_NOT_DUE("MY", answers, "");
+    }
+    CHECK_NOT_DUE("MY", "22", "");
+    CHECK_NOT_DUE("MY", "2G", "");
+    CHECK_NOT_DUE("MY", "2s", "");
+    CHECK_NOT_DUE("MY", "2DI", ROW_LINE);
+    CHECK_NOT_DUE("MY", "2C2", SET_LINE);
+    CHECK_NOT_DUE("MY", "2CC", SET_LINE);
+    CHECK_NOT_DUE("MEY", "2C2", SET_LINE);
+}
+
+/* A request that is still being sent. */
+static void
+test_open(void)
+{
+    CHECK_TALK_LEFT("BEYOBEMM", "2CZ2C2C2C",
+                    "bound\n" COMPLETE_LINE READY_LINE "bound\n" COMPLETE_LINE SET_LINE SET_LINE,
+                    1);
+    CHECK_TALK_LEFT("OMM", "2C2CN", SET_LINE SET_LINE NOTICE_LINE, 1);
+    CHECK_TALK_LEFT("OMM", "2C2CE", SET_LINE SET_LINE ERROR_LINE, 1);
+    CHECK_TALK_LEFT("OMM", "2E", ERROR_LINE, 1);
+    CHECK_NOT_DUE("OM", "2C2", SET_LINE);
+    CHECK_NOT_DUE("OM", "2CZ", SET_LINE);
+    CHECK_NOT_DUE("OM", "2EZ", ERROR_LINE);
+}
+
+/* What is sent while the server is at it, and behind its error. */
+static void
+test_open_and_close(void)
+{
+    struct talk talk = {.allow = WIRE_ALLOW_ALL, .steps = "OM"};
+    struct outcome o = {0};
+    struct wire_session s;
+    struct wire_buffer in;
+    wire_buffer_init(&in);
+    start(&s, &o.sent, &talk);
+    skip_startup(&s, &o, talk.steps);
+    serve(&talk, "2C2");
+    transcript_feed(&in, talk.server.data, wire_buffer_size(&talk.server));
+    CHECK_INT(wire_session_reserve(&s, 100), WIRE_OK);
+    wire_session_insert(&s, WIRE_STEP_SET, 2);
+    CHECK_INT(drain(&s, &in, &o, ""), WIRE_MORE);
+    CHECK_INT(s.steps_count, 3);
+    wire_session_insert(&s, WIRE_STEP_SET, 50);
+    CHECK_INT(s.steps_count, 53);
+    wire_buffer_clear(&talk.server, false);
+    serve(&talk, "E");
+    transcript_feed(&in, talk.server.data, wire_buffer_size(&talk.server));
+    CHECK_INT(drain(&s, &in, &o, ""), WIRE_MORE);
+    CHECK_INT(s.steps_count, 1);
+    wire_session_insert(&s, WIRE_STEP_SET, 7); /* the server skips them */
+    CHECK_INT(s.steps_count, 1);
+    wire_session_close(&s);
+    wire_buffer_clear(&talk.server, false);
+    serve(&talk, "Z");
+    transcript_feed(&in, talk.server.data, wire_buffer_size(&talk.server));
+    CHECK_INT(drain(&s, &in, &o, ""), WIRE_MORE);
+    CHECK_INT(s.steps_count, 0);
+    wire_buffer_clear(&in, false);
+    wire_session_clear(&s);
+    outcome_clear(&o);
+    talk_clear(&talk);
+}
+
 static void
 test_riders(void)
 {
@@ -442,6 +525,10 @@ main(void)
     test_pipeline();
     test_pipeline_error();
     test_error_at_sync();
+    test_sets();
+    test_sets_not_due();
+    test_open();
+    test_open_and_close();
     test_riders();
     test_unsolicited();
     test_many_parameters();

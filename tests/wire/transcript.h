@@ -184,6 +184,12 @@ transcript_answer(struct wire_buffer *t, const struct wire_event *event)
         transcript_put(t, "complete ");
         transcript_slice(t, event->body);
         break;
+    case WIRE_EV_SETS: /* one line each: how they are cut does not matter */
+        for (size_t i = 0; i < event->count; i++) {
+            transcript_put(t, i == 0 ? "set " : "\nset ");
+            transcript_slice(t, event->body);
+        }
+        break;
     case WIRE_EV_COPY_IN:
     case WIRE_EV_COPY_OUT:
         transcript_put(t, "copy %s %u/%zu", event->kind == WIRE_EV_COPY_IN ? "in" : "out",
