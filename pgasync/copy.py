@@ -3,11 +3,165 @@
 PostgreSQL documentation, COPY.
 """
 
-from .copyin import CopyingIn
-from .copyout import CopyingOut
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
 
-__all__ = ["Copying"]
+from . import _core, copysql
+from .copyin import CopyIn, CopyingIn, Progress, give_up
+from .copyout import CopyingOut
+from .copywrite import Writer
+from .errors import InterfaceError, QueryTimeout
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Copy", "Copying"]
+
+
+class Copy:
+    """A COPY of any text: `async with connection.copy(…) as copy`.
+
+    The block writes the data of COPY … FROM STDIN, which are there when it has ended;
+    when it ends with an exception, none of them.
+    """
+
+    def __init__(
+        self,
+        connection: "Connection",
+        sql: str,
+        timeout: float | None,
+        progress: Progress | None,
+    ) -> None:
+        self._connection = connection
+        self._core = connection._core
+        self._sql = sql
+        self._text = copysql.parse(sql)
+        self._timeout = timeout
+        self._progress = progress
+        self._operation: _core.Operation | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._writer: Writer | None = None
+        self._ended = False
+
+    # ------------------------------------------------------------------ data in
+
+    async def write(self, data: Any) -> None:
+        """Data of COPY FROM in its format, cut anywhere: bytes, or `str`, sent in
+        UTF-8. Returns when there is room for more. Raises what the server says of
+        earlier data."""
+        await self._writing().write(data)
+
+    async def write_row(self, row: Any) -> None:
+        """One row of COPY FROM in its format: a tuple, a list, or a mapping by column.
+        The values are what parameters of the columns' types may be; a value that can
+        only be sent as text is a DataError in a binary COPY. The first row of a COPY
+        with HEADER puts the columns' names in front."""
+        await self._writing().write_row(row)
+
+    def set_types(self, types: Iterable[int | str]) -> None:
+        """The types of what write_row() takes, by name ("int4", "text[]") or OID, where
+        they are not those of the table's columns. Before the first row."""
+        self._writing().set_types(types)
+
+    def _writing(self) -> Writer:
+        if self._writer is None or self._ended:
+            raise InterfaceError(
+                "a COPY … TO STDOUT is read, not written"
+                if self._operation is not None and not self._ended
+                else "a COPY is written inside of its block: async with …copy() as c"
+            )
+        return self._writer
+
+    # ------------------------------------------------------------------- result
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that were copied, once the block has ended; -1 before."""
+        return -1 if self._operation is None else self._operation.rowcount
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The server's, as "COPY 3", once the block has ended."""
+        return None if self._operation is None else self._operation.statusmessage
+
+    # -------------------------------------------------------------------- block
+
+    async def __aenter__(self) -> "Copy":
+        if self._operation is not None:
+            raise InterfaceError("a COPY runs once: call copy() again")
+        columns = None
+        if self._text.inward:
+            columns = await Writer.look(self._connection, self._text)
+        self._operation = operation = self._core.copy(self._sql)
+        self._limit(operation)
+        try:
+            await self._core.copy_started(operation)
+        except BaseException as error:
+            self._stop_timer()
+            await give_up(self._core, operation, error)
+            raise
+        if self._text.inward:
+            copy = CopyIn(self._core, operation, self._progress)
+            self._writer = Writer(self._connection, copy, self._text, columns)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        operation = self._operation
+        assert operation is not None
+        try:
+            if error is None and self._writer is not None:
+                await self._end(self._writer, operation)
+            elif error is None:
+                await operation
+            else:
+                await give_up(self._core, operation, error)
+        finally:
+            self._ended = True
+            self._stop_timer()
+
+    async def _end(self, writer: Writer, operation: _core.Operation) -> None:
+        try:
+            await writer.end()
+        except BaseException as error:
+            await give_up(self._core, operation, error)
+            raise
+
+    def _limit(self, operation: _core.Operation) -> None:
+        if self._timeout is not None:
+            late = QueryTimeout(
+                f"the COPY did not end within {self._timeout:g} s, and was given up"
+            )
+            loop = operation.get_loop()
+            self._timer = loop.call_later(self._timeout, operation.expire, late)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Copying(CopyingIn, CopyingOut):
     """The methods of a Connection that are about COPY."""
+
+    def copy(
+        self,
+        sql: str,
+        *,
+        timeout: float | None = None,
+        progress: Progress | None = None,
+    ) -> Copy:
+        """Any COPY between server and client, as a block: `async with
+        connection.copy("COPY t FROM STDIN") as copy: await copy.write(b"1\\n")`.
+
+        It has no parameters: the server does not allow them in a COPY. Inside of the
+        block this task can run nothing else on the connection, and other tasks wait.
+        `timeout`: seconds, for the whole block; `progress(bytes, rows)`: as in
+        copy_to_table(). ProgrammingError for a text that is no such COPY.
+        """
+        return Copy(cast("Connection", self), sql, timeout, progress)

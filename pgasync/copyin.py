@@ -5,14 +5,9 @@ PostgreSQL documentation, COPY.
 
 import asyncio
 import contextlib
-import inspect
-import io
-import os
 import time
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
-    Awaitable,
     Callable,
     Coroutine,
     Iterable,
@@ -20,13 +15,13 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from . import _core, copysql
+from .copyfeed import CHUNK_BYTES, checked, closing, pieces
 from .errors import Error, InterfaceError, QueryTimeout
 from .timeouts import Expired, until
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-CHUNK_BYTES = 256 * 1024  # read from a file, or written, at a time
 SLICE_S = 0.002  # of work before others have their turn
 PROGRESS_BYTES = 1 << 20  # between two calls of progress()
 TRIAL_ROWS = 100  # that tell whether binary will do
@@ -123,10 +118,11 @@ async def copying(
 async def give_up(
     core: _core.Connection, operation: _core.Operation, error: BaseException
 ) -> None:
-    """Has the server forget a COPY FROM, because of `error`; whatever it answers."""
+    """Has the server forget a COPY, because of `error`; whatever it answers."""
     if operation.done():
         return
-    if not isinstance(error, Exception):  # cancelled: there is no time to wait
+    out = operation.copying is not None and operation.copying[0] == "out"
+    if out or not isinstance(error, Exception):  # cancelled: there is no time to wait
         operation.cancel()
         return
     reason = f"{type(error).__name__}: {error}"[:1000]
@@ -146,74 +142,6 @@ async def within(timeout: float | None, work: Coroutine[Any, Any, T]) -> T:
         raise QueryTimeout(
             f"the COPY did not end within {timeout:g} s, and was given up"
         ) from None
-
-
-# ------------------------------------------------------------ bytes to send
-
-
-async def pieces(source: Any) -> AsyncGenerator[Any, None]:
-    """The data of a source, in pieces of bytes or str; see copy_to_table()."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        yield source
-    elif isinstance(source, str | os.PathLike):
-        file = await _threaded(open, source, "rb")
-        try:
-            while data := await _threaded(file.read, CHUNK_BYTES):
-                yield data
-        finally:  # a read that was given up may still have it
-            _threaded(file.close)
-    elif callable(getattr(source, "read", None)):
-        async for data in _read(source):
-            yield data
-    elif hasattr(source, "__aiter__"):
-        async with _closing(source):
-            async for data in source:
-                yield data
-    elif isinstance(source, Iterable):
-        for data in source:
-            yield data
-    else:
-        raise InterfaceError(
-            "the source of a COPY is a path, a file, bytes, or an iterable of bytes, "
-            f"not {source!r} ({type(source).__name__})"
-        )
-
-
-async def _read(file: Any) -> AsyncIterator[Any]:
-    """An open file's rest. What may wait for a disk is read in a thread."""
-    waits = isinstance(file, io.IOBase) and not isinstance(
-        file, io.BytesIO | io.StringIO
-    )
-    while True:
-        if waits:
-            data = await _threaded(file.read, CHUNK_BYTES)
-        else:
-            data = file.read(CHUNK_BYTES)
-            if inspect.isawaitable(data):
-                data = await data
-        if not data:
-            return
-        yield data
-
-
-def _threaded(call: Callable[..., T], *args: Any) -> Awaitable[T]:
-    return asyncio.get_running_loop().run_in_executor(None, call, *args)
-
-
-def checked(data: Any, encoding: str | None) -> Any:
-    """What a source has given. InterfaceError for what is no bytes."""
-    if isinstance(data, str):
-        if encoding is not None and encoding.lower() not in ("utf8", "utf-8"):
-            raise InterfaceError(
-                f"a str cannot be sent with encoding={encoding!r}: give bytes"
-            )
-        return data
-    if isinstance(data, bytes | bytearray | memoryview):
-        return data
-    raise InterfaceError(
-        f"the source of a COPY gave {data!r} ({type(data).__name__}), not bytes; rows "
-        "are for copy_records_to_table()"
-    )
 
 
 # ----------------------------------------------------------------- columns
@@ -349,7 +277,7 @@ async def _send_async(
     sql: Callable[[str], str],
     progress: Progress | None,
 ) -> str:
-    async with _closing(records):
+    async with closing(records):
         iterator = aiter(records)
         async for row in iterator:
             rows.add_first(row)
@@ -368,16 +296,6 @@ async def _end(copy: CopyIn, encoder: _core.CopyRows) -> str:
     encoder.end()
     await copy.put(encoder, encoder.rows)
     return (await copy.end()).statusmessage or ""
-
-
-@contextlib.asynccontextmanager
-async def _closing(source: Any) -> AsyncIterator[None]:
-    """An asynchronous generator that is not read to its end is closed here and now."""
-    try:
-        yield
-    finally:
-        if inspect.isasyncgen(source):
-            await source.aclose()
 
 
 # ----------------------------------------------------------------- methods
