@@ -54,6 +54,7 @@ SCENARIOS = (
     Scenario("orm_update", 50, 150, None, LAYOUTS),
     Scenario("rows", 5, 10, None),
     Scenario("orm_rows", 5, 10, None),
+    Scenario("executemany", 10_000, 10_000, None),
 )
 
 

@@ -140,6 +140,9 @@ class Operation:
     @property
     def rowcount(self) -> int: ...  # -1 when the tag names none
     @property
+    def runs(self) -> list[tuple[int, int, int]]: ...
+    # Of executemany(): (rowcount, rows, n) for every n sets in a row with that outcome.
+    @property
     def statusmessage(self) -> str | None: ...
     @property
     def suspended(self) -> bool: ...  # the portal has more rows
@@ -268,10 +271,27 @@ class Connection:
         rides in front when a transaction is due. `row_factory`: False or tuple, True
         or Row, or what rows.compile_maker() understands."""
     def executemany(
-        self, sql: str | Statement, params: Sequence[object], /
+        self,
+        sql: str | Statement,
+        sets: Sequence[object],
+        more: bool = ...,
+        returning: bool = ...,
+        row_factory: Any = ...,
+        /,
     ) -> Operation:
-        """Every set of parameters in one flight with one Sync (atomic in
-        autocommit). MODE_RESULT with the summed rowcount; rows are dropped."""
+        """Every set of parameters, with one Sync behind the last (atomic in
+        autocommit), as fast as the server takes them; a list must not be changed
+        meanwhile. `more`: others follow by feed(), from the task that runs now.
+        `returning`: .rows are those of all sets in a row, and .runs tells them apart;
+        else rows are dropped. MODE_RESULT with the summed rowcount."""
+    def hungry(self, operation: Operation, /) -> Operation:
+        """Waits until an executemany() with `more` can take more sets: True. False: it
+        has ended, or failed."""
+    def feed(self, operation: Operation, sets: list[object], more: bool, /) -> None:
+        """The next sets of an executemany() that was hungry()."""
+    def break_off(self, operation: Operation, error: BaseException, /) -> None:
+        """There are no more sets, because of `error`: the server undoes what it has got
+        so far, and the operation ends with the error."""
     def prepare(self, sql: str, /) -> Operation:
         """Result: Statement (the cache's own when it is there)."""
     def open_portal(

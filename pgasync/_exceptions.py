@@ -73,6 +73,8 @@ class Error(Exception):
     data_type_name: str | None = None
     constraint_name: str | None = None
     query: str | None = None
+    set_index: int | None = None
+    """Which set of parameters of an executemany() it was, the first is 0."""
     outcome: str | None = None
     """What became of the statement: "not_sent" (it did not run), "failed" (the
     server refused it or rolled it back), "in_doubt" (it may have run and even been
@@ -125,6 +127,8 @@ class Error(Exception):
             lines.append(f"DETAIL: {self.detail}")
         if self.hint:
             lines.append(f"HINT: {self.hint}")
+        if self.set_index is not None:
+            lines.append(f"SET: {self.set_index} (of executemany(), the first is 0)")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -5,12 +5,12 @@ import contextlib
 import re
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from . import _core, errors
+from . import _core, errors, many
 from . import sql as lexer
 from ._core import MODE_RESULT, MODE_ROW, MODE_ROWS, MODE_VALUE
 from .block import Block
@@ -112,11 +112,18 @@ class Connection(Listening, Copying):
         return await Cursor(self, row_factory).execute(sql, params, timeout=timeout)
 
     async def executemany(
-        self, sql: str, seq_of_params: Iterable[object], *, timeout: float | None = None
+        self,
+        sql: str,
+        seq_of_params: many.Sets,
+        *,
+        returning: bool = False,
+        row_factory: Callable[..., Any] | None = None,
+        timeout: float | None = None,
     ) -> Cursor:
-        """Runs a statement for every set of parameters, all in one flight."""
-        cursor = Cursor(self)
-        return await cursor.executemany(sql, seq_of_params, timeout=timeout)
+        """Runs a statement for every set of parameters; see Cursor.executemany()."""
+        return await Cursor(self, row_factory).executemany(
+            sql, seq_of_params, returning=returning, timeout=timeout
+        )
 
     @overload
     async def fetch(
@@ -323,15 +330,6 @@ class Connection(Listening, Copying):
         if row_factory is None:
             row_factory = self._row_factory
         return self._core.execute(sql, params, MODE_RESULT, row_factory)
-
-    def _executemany(self, sql: str, sets: Iterable[object]) -> _core.Operation:
-        if isinstance(sets, (str, bytes, Mapping)):
-            raise errors.ProgrammingError(
-                "executemany takes a sequence of sets of parameters, "
-                f"not a {type(sets).__name__}"
-            )
-        rows = sets if isinstance(sets, (list, tuple)) else [*sets]
-        return self._core.executemany(sql, rows)
 
     async def _wait(
         self, operation: _core.Operation, timeout: float | None = None

@@ -1,10 +1,11 @@
 """PEP 249's cursor, with `await` where the PEP's method may wait."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain, repeat
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import _core
+from . import _core, many
 from .errors import InterfaceError, ProgrammingError
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ class Cursor:
     """
 
     __slots__ = (
+        "_begin",
         "_closed",
         "_connection",
+        "_end",
         "_position",
         "_results",
         "_rows",
+        "_runs",
+        "_sizes",
         "arraysize",
         "description",
         "row_factory",
@@ -45,15 +50,18 @@ class Cursor:
 
     def _clear(self) -> None:
         self._results: list[_core.Operation] = []  # of a script, those to come
+        self._runs: list[tuple[int, int, int]] = []  # of executemany()
+        self._sizes: Iterator[int] | None = None  # rows of the sets to come
         self._rows: list[Any] | None = None
-        self._position = 0
+        self._position = self._begin = self._end = 0  # in _rows, of this result
         self.description: Description | None = None
         self.rowcount = -1
         self.statusmessage: str | None = None
 
     def _load(self, operation: _core.Operation) -> None:
-        self._rows = operation.rows
-        self._position = 0
+        self._rows = rows = operation.rows
+        self._position = self._begin = 0
+        self._end = 0 if rows is None else len(rows)
         self.description = operation.description
         self.rowcount = operation.rowcount
         self.statusmessage = operation.statusmessage
@@ -71,7 +79,14 @@ class Cursor:
     @property
     def rownumber(self) -> int | None:
         """The index of the next row in the result, None without a result."""
-        return None if self._rows is None else self._position
+        return None if self._rows is None else self._position - self._begin
+
+    @property
+    def rowcounts(self) -> tuple[int, ...]:
+        """After executemany(): the number of rows of each set of parameters."""
+        return tuple(
+            chain.from_iterable(repeat(count, times) for count, _, times in self._runs)
+        )
 
     async def execute(
         self,
@@ -108,22 +123,41 @@ class Cursor:
         return self
 
     async def executemany(
-        self, sql: str, seq_of_params: Iterable[object], *, timeout: float | None = None
+        self,
+        sql: str,
+        seq_of_params: many.Sets,
+        *,
+        returning: bool = False,
+        timeout: float | None = None,
     ) -> "Cursor":
-        """Runs the statement for every set of parameters, in one flight; atomic in
-        autocommit. `rowcount` is the sum; rows are not kept."""
+        """Runs the statement for every set of parameters: of a list, or any iterable or
+        async iterable, from which sets are taken as fast as the server takes them.
+
+        In autocommit all sets are one transaction: when one fails, a value cannot be
+        sent, or the iterable raises, nothing is kept. The error's `set_index` tells the
+        set, from 0. `rowcount` is the sum, `rowcounts` has one number a set. With
+        `returning` the rows are kept: nextset() and results() go from set to set.
+        `timeout` in seconds, then QueryTimeout. Returns the cursor itself.
+        """
         self._check_open()
         self._clear()
-        operation = self._connection._executemany(sql, seq_of_params)
-        result = await self._connection._wait(operation, timeout)
-        self.rowcount = result.rowcount
-        self.statusmessage = result.statusmessage
+        factory = self.row_factory
+        if factory is None:
+            factory = self._connection._row_factory
+        operation = await many.execute(
+            self._connection, sql, seq_of_params, returning, factory, timeout
+        )
+        self._load(operation)
+        self._runs = operation.runs
+        if returning:
+            self._sizes = (size for _, size, times in self._runs for _ in range(times))
+            self._end = next(self._sizes, 0)
         return self
 
     async def fetchone(self) -> Any:
         """The next row, None when there is none left (with rows.scalar also a NULL)."""
         rows = self._fetchable()
-        if self._position >= len(rows):
+        if self._position >= self._end:
             return None
         self._position += 1
         return rows[self._position - 1]
@@ -134,22 +168,39 @@ class Cursor:
         size = self.arraysize if size is None else size
         if size < 0:
             raise InterfaceError(f"fetchmany: the size is {size}")
-        self._position = min(len(rows), begin + size)
+        self._position = min(self._end, begin + size)
         return rows[begin : self._position]
 
     async def fetchall(self) -> list[Any]:
         """All rows that are left."""
         rows, begin = self._fetchable(), self._position
-        self._position = len(rows)
-        return rows[begin:] if begin else list(rows)
+        self._position = self._end
+        return rows[begin : self._end]
 
     async def nextset(self) -> bool | None:
-        """Goes on to the next statement's result of a script; None after the last."""
+        """Goes on to the result of the next statement of a script or of the next set
+        of executemany(returning=True); None after the last."""
         self._check_open()
+        if self._sizes is not None:
+            size = next(self._sizes, None)
+            if size is None:
+                return None
+            self._position = self._begin = self._end
+            self._end += size
+            return True
         if not self._results:
             return None
         self._load(self._results.pop())
         return True
+
+    async def results(self) -> AsyncIterator["Cursor"]:
+        """The cursor itself, once for each result from the current one on: those of a
+        script's statements, or of the sets of executemany(returning=True)."""
+        if self._rows is None and self._sizes is None and not self._results:
+            return
+        yield self
+        while await self.nextset():
+            yield self
 
     def setinputsizes(self, sizes: object) -> None:
         """Does nothing: the server tells the types of parameters."""
@@ -181,7 +232,7 @@ class Cursor:
 
     async def __anext__(self) -> Any:
         rows = self._fetchable()
-        if self._position >= len(rows):
+        if self._position >= self._end:
             raise StopAsyncIteration
         self._position += 1
         return rows[self._position - 1]

@@ -5,7 +5,7 @@ PostgreSQL: SQL commands DECLARE, FETCH, MOVE.
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -17,6 +17,7 @@ from .errors import (
     ProgrammingError,
     QueryTimeout,
 )
+from .many import Sets
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -185,7 +186,12 @@ class ServerCursor(Cursor):
             self._described(await self._connection._wait(columns))
 
     async def executemany(
-        self, sql: str, seq_of_params: Iterable[object], *, timeout: float | None = None
+        self,
+        sql: str,
+        seq_of_params: Sets,
+        *,
+        returning: bool = False,
+        timeout: float | None = None,
     ) -> "ServerCursor":
         """NotSupportedError: a cursor has one set of parameters."""
         raise NotSupportedError("a server-side cursor has no executemany()")

@@ -4,6 +4,7 @@
 #include "block.h"
 #include "errors.h"
 #include "flow.h"
+#include "many.h"
 
 #include <unistd.h>
 
@@ -37,6 +38,9 @@ conn_finish(struct connection *conn, struct operation *op)
         copy_on_finish(conn, op);
     }
     Py_CLEAR(op->conn); /* the caller holds the connection */
+    if (op->many != NULL) {
+        many_finished(conn, op);
+    }
     if (op->done) {
         Py_DECREF(op);
         return;
@@ -120,16 +124,21 @@ conn_check_cancel(struct connection *conn)
     }
 }
 
-/* Where an operation waits of which nothing has been sent. */
-static struct op_queue *
-conn_queue_borrow(struct connection *conn, const struct operation *op)
+/* Takes an operation of which nothing has been sent out of where it waits; its reference
+ * is the caller's then. */
+static void
+conn_dequeue(struct connection *conn, struct operation *op)
 {
-    for (struct operation *at = conn->outsiders.head; at != NULL; at = at->next) {
-        if (at == op) {
-            return &conn->outsiders;
-        }
+    if (op->kind == OP_FEED) {
+        many_forget_feeder(op);
+        return;
     }
-    return op->kind == OP_DRAIN ? &conn->drains : &conn->deferred;
+    if (op->kind == OP_DRAIN) {
+        op_queue_remove(&conn->drains, op);
+        return;
+    }
+    op_queue_remove(&conn->outsiders, op); /* in one of the two */
+    op_queue_remove(&conn->deferred, op);
 }
 
 void
@@ -167,8 +176,11 @@ conn_abandon(struct operation *op, PyObject *error)
         /* By code that its own encoding runs: conn_encode finds it done. */
     }
     else if (op->phase == OP_DEFERRED && op->kind != OP_STARTUP) {
-        op_queue_remove(conn_queue_borrow(conn, op), op);
+        conn_dequeue(conn, op);
         Py_CLEAR(op->conn);
+        if (op->many != NULL) {
+            many_finished(conn, op);
+        }
         Py_DECREF(op);
     }
     else {
@@ -180,6 +192,9 @@ conn_abandon(struct operation *op, PyObject *error)
         }
         else {
             conn_check_cancel(conn);
+            if (op->phase == OP_FILLING) {
+                many_go_on(conn);
+            }
         }
     }
     Py_DECREF(conn);
@@ -239,11 +254,11 @@ conn_detach(struct connection *conn)
 static const char *
 conn_outcome(struct connection *conn, const struct operation *op)
 {
-    if (op == NULL || op->phase < OP_EXECUTING || op->kind == OP_STARTUP) {
+    if (op == NULL || op->phase < OP_FILLING || op->kind == OP_STARTUP) {
         return OUTCOME_NOT_SENT;
     }
-    if (copy_is_unfinished(op)) {
-        return OUTCOME_FAILED;
+    if (op->phase == OP_FILLING || copy_is_unfinished(op)) {
+        return OUTCOME_FAILED; /* the server commits nothing without its end */
     }
     /* The FATAL came in place of the answer: the server did not finish it. A
      * COMMIT may have become durable before that. */
@@ -505,6 +520,9 @@ Connection_on_writable(struct connection *conn, PyObject *unused)
     (void)unused;
     if (!conn->closed && !conn->encoding && (!conn_is_elsewhere(conn) || conn_is_here(conn))) {
         conn_flush(conn);
+        if (many_open_borrow(conn) != NULL) {
+            many_writable(conn);
+        }
     }
     Py_RETURN_NONE;
 }

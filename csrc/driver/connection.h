@@ -1,10 +1,12 @@
 /* The connection: a descriptor, a transport, a session, and the queue of
- * operations. Its code lives in seventeen files:
+ * operations. Its code lives in these files:
  *   connection.c  giving up, closing, waking
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
  *   write.c       bytes → socket
+ *   bind.c        values → Bind
+ *   many.c, feed.c  one statement for many sets of parameters
  *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
  *   flow.c        not more than can be taken, either way
@@ -65,6 +67,7 @@ struct connection {
     struct op_queue deferred; /* not encoded yet */
     struct op_queue drains;   /* wait until `out` is short: not requests */
     struct op_queue outsiders; /* wait until the block has ended */
+    struct operation *fed;    /* those whose sets come by and by: see many.h; borrowed */
     struct op_queue ready;    /* done, to be woken when the pump ends */
     PyObject *block;          /* the transaction() block that owns it, or NULL: see block.h */
     size_t in_flight;         /* length of `sent` */
@@ -234,6 +237,9 @@ void conn_write_now(struct connection *conn);
 /* What conn_write() has the loop call; see _core.pyi. */
 PyObject *Connection_write_soon(struct connection *conn, PyObject *unused);
 
+/* Has the loop call _on_writable as long as it is on. */
+void conn_set_writer(struct connection *conn, bool on);
+
 /* hints.c */
 
 /* The type OIDs for Parse; returns how many were written. */
@@ -328,6 +334,9 @@ bool conn_went_on(struct connection *conn, struct operation *op, int status);
 /* True when the text (str, or NULL) is COMMIT or END, whatever comments stand in front. */
 bool sql_is_commit(PyObject *sql);
 
+/* The same for COPY. */
+bool sql_is_copy(PyObject *sql);
+
 /* Decodes a row into the operation's result; see rows.h. */
 enum rows_status
 op_decode_row(struct connection *conn, struct operation *op, struct wire_reader cells);
@@ -360,10 +369,17 @@ PyObject *Connection_trace(struct connection *conn, PyObject *args);
 PyObject *core_trace_exchange(PyObject *module, PyObject *args);
 
 /* connection_methods.c */
+
+/* Checks that the SQL text is a str. -1 with a ProgrammingError. */
+int conn_check_sql(struct connection *conn, PyObject *sql);
+
+/* Checks that a statement may have so many parameters. -1 with a ProgrammingError. */
+int conn_check_count(struct connection *conn, Py_ssize_t given);
+
+/* Methods of the Python type; see _core.pyi. */
 PyObject *Connection_startup(struct connection *conn, PyObject *args);
 PyObject *Connection_scram_key(struct connection *conn, PyObject *key);
 PyObject *Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
-PyObject *Connection_executemany(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
 PyObject *Connection_prepare(struct connection *conn, PyObject *sql);
 PyObject *Connection_open_portal(struct connection *conn, PyObject *args);
 PyObject *Connection_fetch_portal(struct connection *conn, PyObject *args);

@@ -7,8 +7,8 @@
 
 #include <openssl/crypto.h>
 
-static int
-check_sql(struct connection *conn, PyObject *sql)
+int
+conn_check_sql(struct connection *conn, PyObject *sql)
 {
     if (PyUnicode_Check(sql)) {
         return 0;
@@ -58,8 +58,8 @@ take_params(struct connection *conn, PyObject **sql, PyObject **params)
 }
 
 /* The server would take a text with more, and count its parameters in 16 bits. */
-static int
-check_count(struct connection *conn, Py_ssize_t given)
+int
+conn_check_count(struct connection *conn, Py_ssize_t given)
 {
     if (given <= WIRE_PARAMS_MAX) {
         return 0;
@@ -79,7 +79,7 @@ resolve_params(struct connection *conn, PyObject **sql, PyObject **params)
     if (take_params(conn, sql, params) < 0) {
         return -1;
     }
-    if (*params != NULL && check_count(conn, PyTuple_GET_SIZE(*params)) < 0) {
+    if (*params != NULL && conn_check_count(conn, PyTuple_GET_SIZE(*params)) < 0) {
         Py_CLEAR(*params);
         Py_DECREF(*sql);
         return -1;
@@ -148,7 +148,7 @@ new_execution(struct connection *conn, enum op_kind kind, enum op_mode mode, PyO
               PyObject *params)
 {
     bool text = !Py_IS_TYPE(sql, conn->st->statement_type);
-    if (text && check_sql(conn, sql) < 0) {
+    if (text && conn_check_sql(conn, sql) < 0) {
         return NULL;
     }
     if (resolve_params(conn, &sql, &params) < 0) {
@@ -190,82 +190,10 @@ Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t na
     return submit(conn, op);
 }
 
-/* Every set as a tuple or list of its own; named parameters are rewritten once. */
-static PyObject *
-resolve_sets(struct connection *conn, PyObject **sql, PyObject *sequence)
-{
-    PyObject *sets = PySequence_List(sequence);
-    if (sets == NULL) {
-        return NULL;
-    }
-    PyObject *text = *sql;
-    Py_INCREF(text);
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(sets); i++) {
-        PyObject *item = PyList_GET_ITEM(sets, i);
-        PyObject *resolved = *sql;
-        PyObject *params = item;
-        int plain = PyTuple_CheckExact(item) || PyList_CheckExact(item);
-        int failed =
-            plain ? check_count(conn, Py_SIZE(item)) : resolve_params(conn, &resolved, &params);
-        if (failed < 0) {
-            Py_DECREF(text);
-            Py_DECREF(sets);
-            return NULL;
-        }
-        if (plain) {
-            continue;
-        }
-        Py_SETREF(text, resolved);
-        if (params == NULL) {
-            params = PyTuple_New(0);
-        }
-        if (params == NULL || PyList_SetItem(sets, i, params) < 0) {
-            Py_DECREF(text);
-            Py_DECREF(sets);
-            return NULL;
-        }
-    }
-    *sql = text;
-    return sets;
-}
-
-PyObject *
-Connection_executemany(struct connection *conn, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (nargs != 2) {
-        return errors_set(PyExc_TypeError, "executemany(sql, sets)");
-    }
-    PyObject *sql = args[0];
-    if (conn_enter(conn) < 0) {
-        return NULL;
-    }
-    if (Py_IS_TYPE(sql, conn->st->statement_type)) {
-        sql = ((struct statement *)sql)->sql;
-    }
-    if (check_sql(conn, sql) < 0) {
-        return NULL;
-    }
-    PyObject *sets = resolve_sets(conn, &sql, args[1]);
-    if (sets == NULL) {
-        return NULL;
-    }
-    struct operation *op = new_operation(conn, OP_MANY, OP_RESULT, sql, sets);
-    Py_DECREF(sql);
-    if (op == NULL) {
-        return NULL;
-    }
-    if (PyList_GET_SIZE(sets) == 0) {
-        op->rowcount = 0;
-        op->done = true;
-        return (PyObject *)op;
-    }
-    return submit(conn, op);
-}
-
 PyObject *
 Connection_prepare(struct connection *conn, PyObject *sql)
 {
-    if (conn_enter(conn) < 0 || check_sql(conn, sql) < 0) {
+    if (conn_enter(conn) < 0 || conn_check_sql(conn, sql) < 0) {
         return NULL;
     }
     struct operation *op = new_operation(conn, OP_PREPARE, OP_RESULT, sql, NULL);
@@ -351,7 +279,7 @@ Connection_close_portal(struct connection *conn, PyObject *portal)
 static PyObject *
 submit_query(struct connection *conn, enum op_kind kind, PyObject *sql)
 {
-    if (conn_enter(conn) < 0 || check_sql(conn, sql) < 0) {
+    if (conn_enter(conn) < 0 || conn_check_sql(conn, sql) < 0) {
         return NULL;
     }
     struct operation *op = op_new(conn->st, conn->loop, kind, OP_RESULT, sql);
@@ -381,7 +309,7 @@ Connection_rollback(struct connection *conn, PyObject *unused)
 PyObject *
 Connection_begin(struct connection *conn, PyObject *sql)
 {
-    if (conn_enter(conn) < 0 || check_sql(conn, sql) < 0) {
+    if (conn_enter(conn) < 0 || conn_check_sql(conn, sql) < 0) {
         return NULL;
     }
     if (conn->begun) {
@@ -404,7 +332,7 @@ Connection_configure(struct connection *conn, PyObject *options)
 PyObject *
 Connection_look_up(struct connection *conn, PyObject *sql)
 {
-    if (conn_enter(conn) < 0 || check_sql(conn, sql) < 0) {
+    if (conn_enter(conn) < 0 || conn_check_sql(conn, sql) < 0) {
         return NULL;
     }
     struct operation *op = op_new(conn->st, conn->loop, OP_LOOKUP, OP_ROWS, sql);

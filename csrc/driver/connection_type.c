@@ -8,6 +8,7 @@
 #include "declared.h"
 #include "errors.h"
 #include "flow.h"
+#include "many.h"
 #include "tls.h"
 
 #include <unistd.h>
@@ -413,6 +414,9 @@ static PyMethodDef Connection_methods[] = {
     {"cursor", (PyCFunction)(void (*)(void))Connection_cursor, METH_FASTCALL, NULL},
     {"execute", (PyCFunction)(void (*)(void))Connection_execute, METH_FASTCALL, NULL},
     {"executemany", (PyCFunction)(void (*)(void))Connection_executemany, METH_FASTCALL, NULL},
+    {"hungry", (PyCFunction)Connection_hungry, METH_O, NULL},
+    {"feed", (PyCFunction)(void (*)(void))Connection_feed, METH_FASTCALL, NULL},
+    {"break_off", (PyCFunction)(void (*)(void))Connection_break_off, METH_FASTCALL, NULL},
     {"prepare", (PyCFunction)Connection_prepare, METH_O, NULL},
     {"open_portal", (PyCFunction)Connection_open_portal, METH_VARARGS, NULL},
     {"fetch_portal", (PyCFunction)Connection_fetch_portal, METH_VARARGS, NULL},

@@ -87,6 +87,16 @@ errors_rolled_back(struct core_state *st, PyObject *query)
     return PyObject_CallOneArg(st->rolled_back, query != NULL ? query : Py_None);
 }
 
+void
+errors_set_outcome(PyObject *error, const char *outcome)
+{
+    PyObject *text = PyUnicode_InternFromString(outcome);
+    if (text == NULL || PyObject_SetAttrString(error, "outcome", text) < 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(text);
+}
+
 PyObject *
 errors_set(PyObject *type, const char *format, ...)
 {

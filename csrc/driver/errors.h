@@ -32,6 +32,9 @@ errors_violation(struct core_state *st, const char *message, const char *outcome
 PyObject *errors_auth_failed(struct core_state *st, const char *message);
 PyObject *errors_rolled_back(struct core_state *st, PyObject *query);
 
+/* Has the exception say what became of its request: an OUTCOME_. */
+void errors_set_outcome(PyObject *error, const char *outcome);
+
 /* Sets `type` with a formatted text. Returns NULL. */
 PyObject *errors_set(PyObject *type, const char *format, ...);
 

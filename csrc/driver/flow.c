@@ -1,9 +1,8 @@
 #include "flow.h"
 
+#include "clock.h"
 #include "copy.h"
 #include "errors.h"
-
-#include <time.h>
 
 /* Sending */
 
@@ -44,18 +43,10 @@ flow_written(struct connection *conn)
 
 /* The clock */
 
-static uint64_t
-flow_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 bool
 flow_turn_is_over(struct connection *conn)
 {
-    uint64_t now = flow_now();
+    uint64_t now = clock_ns();
     uint64_t since = now - conn->looked;
     bool first = conn->turn_began == 0;
     conn->looked = now;

@@ -2,6 +2,7 @@
  * the value for these, and leaves the others to the server. The hints are the
  * statement's; values of other types need it parsed anew. */
 #include "connection.h"
+#include "many.h"
 
 size_t
 conn_hints(const struct operation *op, uint32_t hints[WIRE_PARAMETERS_HINTED_MAX])
@@ -13,32 +14,33 @@ conn_hints(const struct operation *op, uint32_t hints[WIRE_PARAMETERS_HINTED_MAX
     return (size_t)count;
 }
 
-/* The value that stands for parameter `index`: that of the first set which has one.
- * Borrowed; None where there is none. */
+/* The value that stands for parameter `index`: that of the first set which has one. A new
+ * reference; None where there is none. */
 static PyObject *
-hints_value_borrow(const struct operation *op, Py_ssize_t index)
+hints_value(struct connection *conn, const struct operation *op, Py_ssize_t index)
 {
-    PyObject *sets = op->params;
-    if (sets == NULL || op->kind != OP_MANY) {
-        return sets != NULL && PyTuple_Check(sets) && index < PyTuple_GET_SIZE(sets)
-                   ? PyTuple_GET_ITEM(sets, index)
-                   : Py_None;
+    if (op->many != NULL) {
+        return many_find_value(conn, op, index);
     }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(sets); i++) {
-        PyObject *set = PyList_GET_ITEM(sets, i);
-        if ((PyTuple_Check(set) || PyList_Check(set)) && index < PySequence_Fast_GET_SIZE(set)
-            && PySequence_Fast_GET_ITEM(set, index) != Py_None) {
-            return PySequence_Fast_GET_ITEM(set, index);
-        }
-    }
-    return Py_None;
+    PyObject *params = op->params;
+    bool there = params != NULL && PyTuple_Check(params) && index < PyTuple_GET_SIZE(params);
+    return Py_NewRef(there ? PyTuple_GET_ITEM(params, index) : Py_None);
+}
+
+/* Whether no set has a value for the parameter. */
+static bool
+hints_is_null(struct connection *conn, const struct operation *op, Py_ssize_t index)
+{
+    PyObject *value = hints_value(conn, op, index);
+    Py_DECREF(value);
+    return value == Py_None;
 }
 
 /* The OID that link infers from a parameter's value; 0: none, or an exception was dropped. */
 static unsigned long
 hints_infer(struct connection *conn, const struct operation *op, Py_ssize_t index)
 {
-    PyObject *value = Py_NewRef(hints_value_borrow(op, index));
+    PyObject *value = hints_value(conn, op, index);
     PyObject *oid = PyObject_CallMethodOneArg(conn->link, conn->st->name_infer, value);
     Py_DECREF(value);
     unsigned long number = oid == NULL ? 0 : PyLong_AsUnsignedLongMask(oid);
@@ -102,7 +104,7 @@ conn_hints_fit(struct connection *conn, struct operation *op, const struct state
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(hints); i++) {
         unsigned long hint = PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(hints, i));
         unsigned long oid =
-            hint == 0 || hints_value_borrow(op, i) == Py_None ? hint : hints_infer(conn, op, i);
+            hint == 0 || hints_is_null(conn, op, i) ? hint : hints_infer(conn, op, i);
         if (oid == hint) {
             continue;
         }

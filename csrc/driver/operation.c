@@ -4,6 +4,7 @@
 #include "copy.h"
 #include "errors.h"
 #include "flow.h"
+#include "many.h"
 
 struct operation *
 op_new(struct core_state *st, PyObject *loop, enum op_kind kind, enum op_mode mode, PyObject *sql)
@@ -34,6 +35,11 @@ Operation_traverse(struct operation *op, visitproc visit, void *arg)
     Py_VISIT(op->loop);
     Py_VISIT(op->stmt);
     Py_VISIT(op->params);
+    if (op->many != NULL) {
+        Py_VISIT(op->many->kept);
+        Py_VISIT((PyObject *)op->many->feeder);
+        Py_VISIT(op->many->task);
+    }
     Py_VISIT(op->rows);
     Py_VISIT(op->postponed);
     Py_VISIT(op->row_factory);
@@ -57,6 +63,7 @@ Operation_clear(struct operation *op)
     Py_CLEAR(op->sql);
     Py_CLEAR(op->stmt);
     Py_CLEAR(op->params);
+    many_free(op);
     Py_CLEAR(op->portal);
     Py_CLEAR(op->hints);
     Py_CLEAR(op->began);
@@ -124,13 +131,13 @@ op_set_error(struct operation *op, PyObject *error)
 }
 
 void
-op_set_tag(struct operation *op, wire_slice tag)
+op_set_tag(struct operation *op, wire_slice tag, size_t times)
 {
     op->tag_len = tag.len < OP_TAG_MAX ? tag.len : OP_TAG_MAX;
     memcpy(op->tag, tag.ptr, op->tag_len);
     int64_t rows = wire_tag_rows(tag);
-    if (op->kind == OP_MANY && op->rowcount >= 0 && rows >= 0) {
-        op->rowcount += rows;
+    if (op->many != NULL) {
+        many_completed(op, rows, times);
     }
     else {
         op->rowcount = rows;
@@ -492,7 +499,7 @@ static PyObject *
 Operation_get_description(struct operation *op, void *closure)
 {
     (void)closure;
-    if (op->stmt == NULL || op->kind == OP_MANY) {
+    if (op->stmt == NULL || (op->many != NULL && !op->many->returning)) {
         Py_RETURN_NONE;
     }
     return stmt_description(op->stmt);
@@ -503,6 +510,13 @@ Operation_get_rowcount(struct operation *op, void *closure)
 {
     (void)closure;
     return PyLong_FromLongLong(op->rowcount);
+}
+
+static PyObject *
+Operation_get_runs(struct operation *op, void *closure)
+{
+    (void)closure;
+    return many_runs(op);
 }
 
 static PyObject *
@@ -577,6 +591,7 @@ static PyGetSetDef Operation_getset[] = {
     {"statement", (getter)Operation_get_statement, NULL, NULL, NULL},
     {"description", (getter)Operation_get_description, NULL, NULL, NULL},
     {"rowcount", (getter)Operation_get_rowcount, NULL, NULL, NULL},
+    {"runs", (getter)Operation_get_runs, NULL, NULL, NULL},
     {"statusmessage", (getter)Operation_get_statusmessage, NULL, NULL, NULL},
     {"sent", (getter)Operation_get_sent, NULL, NULL, NULL},
     {"suspended", (getter)Operation_get_suspended, NULL, NULL, NULL},

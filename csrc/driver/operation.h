@@ -23,6 +23,7 @@ enum op_kind {
     OP_COMMIT,
     OP_ROLLBACK,
     OP_COPY,       /* a simple Query, data behind it or behind its answer: see copy.h */
+    OP_FEED,       /* no request: waits until an OP_MANY can take more sets */
     OP_DRAIN,      /* no request: waits for room in the connection's `out` */
     OP_COPY_START, /* no request: waits for the answer to an OP_COPY */
     OP_TAKE,       /* no request: waits for what comes of a stream */
@@ -35,6 +36,7 @@ enum op_mode { OP_RESULT, OP_ROWS, OP_ROW, OP_VALUE, OP_NONE };
 enum op_phase {
     OP_DEFERRED,   /* nothing of it has been sent */
     OP_DESCRIBING, /* Parse and Describe are out; Bind and Execute follow their answer */
+    OP_FILLING,    /* a part of it is out, its Sync is not: see many.h */
     OP_EXECUTING,  /* everything is out */
     OP_COPYING,    /* a COPY, whose data may follow: nothing else may be sent behind it */
 };
@@ -92,7 +94,9 @@ struct operation {
     char tag[OP_TAG_MAX];
     PyObject *sql;
     struct statement *stmt;
-    PyObject *params; /* tuple; for OP_MANY a list of parameter sets */
+    PyObject *params; /* tuple; for OP_MANY the sets at hand, a tuple or list; for OP_FEED
+                         the OP_MANY */
+    struct many *many; /* of OP_MANY */
     PyObject *began;  /* the BEGIN (str) that rode in front of it, or NULL */
     PyObject *hints;  /* tuple of type OIDs for Parse, 0 where the server decides, or NULL */
     PyObject *portal; /* bytes */
@@ -119,8 +123,8 @@ op_new(struct core_state *st, PyObject *loop, enum op_kind kind, enum op_mode mo
  * a stream, which come before its error. */
 void op_set_error(struct operation *op, PyObject *error);
 
-/* Stores a command tag and its row count (summed for OP_MANY). */
-void op_set_tag(struct operation *op, wire_slice tag);
+/* Stores a command tag and its row count; for OP_MANY that of each of the next `times` sets. */
+void op_set_tag(struct operation *op, wire_slice tag, size_t times);
 
 /* Calls the waiter at once, in its own context: the last thing a pump does. -1
  * only for a KeyboardInterrupt or SystemExit of the task that was woken. */

@@ -6,6 +6,7 @@
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
+#include "many.h"
 #include "rows.h"
 
 #include "../codec/codec.h"
@@ -77,7 +78,7 @@ conn_on_row(struct connection *conn, struct operation *op, const struct wire_eve
         conn_fail(conn, WIRE_ERR_PROTOCOL, text, 0);
         return;
     }
-    if (op->abandoned || op->error != NULL || op->kind == OP_MANY) {
+    if (op->abandoned || op->error != NULL || many_drops_rows(op)) {
         return;
     }
     Py_INCREF(op);
@@ -111,7 +112,7 @@ static int
 op_open_result(struct operation *op)
 {
     if (op->rows == NULL && op->stmt != NULL && op->stmt->returns_rows
-        && (op->mode == OP_ROWS || op->mode == OP_RESULT) && op->kind != OP_MANY) {
+        && (op->mode == OP_ROWS || op->mode == OP_RESULT) && !many_drops_rows(op)) {
         op->rows = PyList_New(0);
         return op->rows == NULL ? -1 : 0;
     }
@@ -181,17 +182,21 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
                                : errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
     }
     Py_DECREF(fields);
+    if (op->many != NULL) {
+        many_refused(conn, op, event->rider);
+    }
 }
 
 /* Requests that end */
 
-bool
-sql_is_commit(PyObject *sql)
+/* The text (str, or NULL) behind the comments that stand in front. */
+static const char *
+sql_start(PyObject *sql)
 {
     const char *p = sql == NULL ? NULL : PyUnicode_AsUTF8(sql);
     if (p == NULL) {
         PyErr_Clear();
-        return false;
+        return "";
     }
     for (;;) {
         p += strspn(p, " \t\r\n\f");
@@ -202,10 +207,22 @@ sql_is_commit(PyObject *sql)
             p = strstr(p + 2, "*/") + 2;
         }
         else {
-            break;
+            return p;
         }
     }
+}
+
+bool
+sql_is_commit(PyObject *sql)
+{
+    const char *p = sql_start(sql);
     return PyOS_strnicmp(p, "commit", 6) == 0 || PyOS_strnicmp(p, "end", 3) == 0;
+}
+
+bool
+sql_is_copy(PyObject *sql)
+{
+    return PyOS_strnicmp(sql_start(sql), "copy", 4) == 0;
 }
 
 /* Commands after which a type may not be what the catalog said it was. */
@@ -529,8 +546,9 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         }
         conn_on_row(conn, op, event);
         break;
+    case WIRE_EV_SETS:
     case WIRE_EV_COMPLETE:
-        op_set_tag(op, event->body);
+        op_set_tag(op, event->body, event->kind == WIRE_EV_SETS ? event->count : 1);
         if (op->stmt == NULL || !op->stmt->returns_rows) {
             conn_note_command(conn, op);
         }
@@ -556,10 +574,14 @@ conn_on_event(struct connection *conn, struct wire_event *event)
     case WIRE_EV_BOUND:
         op->bound = true;
         break;
+    case WIRE_EV_EMPTY:
+        if (op->many != NULL) {
+            many_completed(op, 0, 1);
+        }
+        break;
     case WIRE_EV_PARSED:
     case WIRE_EV_CLOSED:
     case WIRE_EV_NO_DATA:
-    case WIRE_EV_EMPTY:
         break;
     case WIRE_EV_COPY_DATA:
         copy_on_data(op, event->body);

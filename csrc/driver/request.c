@@ -2,11 +2,13 @@
  * it is sent; if a value cannot be encoded the buffer is rolled back, and it is as
  * if nothing had been asked. */
 #include "connection.h"
+#include "bind.h"
 #include "copy.h"
 #include "block.h"
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
+#include "many.h"
 
 static const wire_slice no_name = {(const uint8_t *)"", 0};
 static const uint8_t no_formats[2] = {0, 0};
@@ -18,7 +20,8 @@ struct plan {
     bool begin;        /* BEGIN in front */
     size_t count;      /* steps of the request itself */
     uint8_t steps[4];  /* without the closing SYNC */
-    size_t repeat;     /* how often they come */
+    size_t sets;       /* SETs behind them */
+    bool open;         /* more of them follow: the SYNC is not sent yet */
     bool simple;       /* a Query: no SYNC */
 };
 
@@ -129,97 +132,6 @@ request_put_begin(struct connection *conn, struct operation *op, struct plan *pl
 
 /* The request itself */
 
-static int
-request_fail_count(struct connection *conn, const struct statement *stmt, Py_ssize_t given)
-{
-    size_t wanted = stmt->params_count;
-    if (wanted == 0) {
-        PyErr_Format(conn->st->programming_error,
-                     "the statement takes no parameters, but %zd %s given", given,
-                     given == 1 ? "was" : "were");
-    }
-    else {
-        PyErr_Format(conn->st->programming_error,
-                     "the statement takes %zu parameter%s ($1%s), but %zd %s given", wanted,
-                     wanted == 1 ? "" : "s", wanted == 1 ? "" : ", …", given,
-                     given == 1 ? "was" : "were");
-    }
-    return -1;
-}
-
-/* A value was refused: its DataError says that nothing was sent. Returns -1. */
-static int
-request_refuse(struct connection *conn)
-{
-    PyObject *error = compat_take_exception();
-    if (error == NULL) {
-        return -1;
-    }
-    if (PyErr_GivenExceptionMatches(error, conn->st->data_error)) {
-        PyObject *outcome = PyUnicode_InternFromString(OUTCOME_NOT_SENT);
-        if (outcome == NULL || PyObject_SetAttrString(error, "outcome", outcome) < 0) {
-            PyErr_Clear();
-        }
-        Py_XDECREF(outcome);
-    }
-    compat_raise(error);
-    return -1;
-}
-
-static int
-request_put_param(struct connection *conn, const struct codec *codec, struct codec_ctx *ctx,
-                  PyObject *value, const struct wire_bind *bind, size_t index)
-{
-    if (value == Py_None) {
-        wire_put_param_null(&conn->out);
-        if (codec->format == WIRE_FORMAT_TEXT) { /* it may have no function for the other */
-            wire_put_param_format(&conn->out, bind, index, WIRE_FORMAT_TEXT);
-        }
-        return 0;
-    }
-    size_t mark = wire_put_param_begin(&conn->out);
-    ctx->param_index = (int)index + 1;
-    enum codec_outcome outcome = codec_encode(codec, ctx, value, &conn->out);
-    if (outcome == CODEC_ERROR) {
-        return request_refuse(conn);
-    }
-    wire_put_param_end(&conn->out, mark);
-    if (outcome == CODEC_TEXT) {
-        wire_put_param_format(&conn->out, bind, index, WIRE_FORMAT_TEXT);
-    }
-    return 0;
-}
-
-/* The formats of the result, for the end of a Bind. */
-static wire_slice
-request_formats(const struct statement *stmt)
-{
-    wire_slice formats = {stmt->result_formats, stmt->result_formats_len};
-    return stmt->result_formats == NULL ? (wire_slice){no_formats, sizeof(no_formats)} : formats;
-}
-
-/* Bind with `params` (a tuple, or NULL for none). */
-static int
-request_put_bind(struct connection *conn, const struct statement *stmt, PyObject *params,
-                 wire_slice portal)
-{
-    Py_ssize_t given = params == NULL ? 0 : PyTuple_GET_SIZE(params);
-    if ((size_t)given != stmt->params_count) {
-        return request_fail_count(conn, stmt, given);
-    }
-    struct codec_ctx ctx = conn_codec_ctx(conn);
-    struct wire_bind bind;
-    wire_put_bind_begin(&conn->out, &bind, portal, stmt_name(stmt), stmt->params_count);
-    for (Py_ssize_t i = 0; i < given; i++) {
-        PyObject *value = PyTuple_GET_ITEM(params, i);
-        if (request_put_param(conn, stmt->params[i], &ctx, value, &bind, (size_t)i) < 0) {
-            return -1;
-        }
-    }
-    wire_put_bind_end(&conn->out, &bind, request_formats(stmt));
-    return 0;
-}
-
 static void
 plan_steps(struct plan *plan, unsigned first, unsigned second)
 {
@@ -227,57 +139,31 @@ plan_steps(struct plan *plan, unsigned first, unsigned second)
     if (second != 0) {
         plan->steps[plan->count++] = (uint8_t)second;
     }
-    plan->repeat = 1;
 }
 
-/* Parameters as a tuple: a new reference; NULL with an exception. Names are not
- * resolved here: the text of the statement is settled already. */
-static PyObject *
-request_params_tuple(struct connection *conn, PyObject *params)
-{
-    if (PyTuple_Check(params)) {
-        return Py_NewRef(params);
-    }
-    if (PyList_Check(params)) {
-        return PyList_AsTuple(params);
-    }
-    PyErr_Format(conn->st->programming_error,
-                 "a set of parameters is a tuple or a list, not %R (%s)", params,
-                 Py_TYPE(params)->tp_name);
-    return NULL;
-}
-
+/* As many sets as may go out at once. The phase, or -1. */
 static int
 request_put_many(struct connection *conn, struct operation *op, struct plan *plan)
 {
-    Py_ssize_t sets = PyList_GET_SIZE(op->params);
-    for (Py_ssize_t i = 0; i < sets; i++) {
-        PyObject *params = request_params_tuple(conn, PyList_GET_ITEM(op->params, i));
-        int failed = params == NULL || request_put_bind(conn, op->stmt, params, no_name) < 0;
-        Py_XDECREF(params);
-        if (failed) {
-            return -1;
-        }
-        wire_put_execute(&conn->out, no_name, 0);
+    Py_ssize_t sets = many_put_first(conn, op);
+    if (sets < 0) {
+        return -1;
     }
-    op->rowcount = 0;
     plan_steps(plan, WIRE_STEP_BIND, WIRE_STEP_EXECUTE);
-    plan->repeat = (size_t)sets;
-    return 0;
+    plan->sets = (size_t)sets - 1;
+    plan->open = !many_is_all(op);
+    return plan->open ? OP_FILLING : OP_EXECUTING;
 }
 
 /* Bind and Execute of a described statement. */
 static int
 request_put_execution(struct connection *conn, struct operation *op, struct plan *plan)
 {
-    if (op->kind == OP_MANY) {
-        return request_put_many(conn, op, plan);
-    }
     if (op->flow != NULL) {
         flow_choose(conn, op, plan->begin);
     }
     wire_slice portal = op->portal == NULL ? no_name : slice_of_bytes(op->portal);
-    if (request_put_bind(conn, op->stmt, op->params, portal) < 0) {
+    if (bind_put(conn, op->stmt, op->params, portal) < 0) {
         return -1;
     }
     wire_put_execute(&conn->out, portal, op->rows_max);
@@ -372,6 +258,9 @@ request_put_statement(struct connection *conn, struct operation *op, struct plan
     if (op_find_maker(op) < 0) {
         return -1;
     }
+    if (op->kind == OP_MANY) {
+        return request_put_many(conn, op, plan);
+    }
     return request_put_execution(conn, op, plan) < 0 ? -1 : OP_EXECUTING;
 }
 
@@ -448,12 +337,11 @@ request_put_fetch(struct connection *conn, struct operation *op, struct plan *pl
     struct wire_bind bind;
     wire_put_parse(&conn->out, no_name, sql, NULL, 0);
     wire_put_bind_begin(&conn->out, &bind, no_name, no_name, 0);
-    wire_put_bind_end(&conn->out, &bind, request_formats(op->stmt));
+    wire_put_bind_end(&conn->out, &bind, bind_formats(op->stmt));
     wire_put_describe(&conn->out, 'P', no_name);
     wire_put_execute(&conn->out, no_name, 0);
     memcpy(plan->steps, steps, sizeof(steps));
     plan->count = sizeof(steps);
-    plan->repeat = 1;
     return OP_EXECUTING;
 }
 
@@ -469,7 +357,6 @@ request_put_lookup(struct connection *conn, struct operation *op, struct plan *p
     }
     memcpy(plan->steps, steps, sizeof(steps));
     plan->count = sizeof(steps);
-    plan->repeat = 1;
     return OP_EXECUTING;
 }
 
@@ -497,6 +384,7 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
     case OP_LOOKUP:
         return request_put_lookup(conn, op, plan);
     case OP_STARTUP:
+    case OP_FEED:
     case OP_DRAIN:
     case OP_COPY_START:
     case OP_TAKE:
@@ -511,7 +399,7 @@ static int
 request_push_steps(struct connection *conn, const struct plan *plan)
 {
     struct wire_session *session = &conn->session;
-    size_t wanted = plan->closes + 6 + plan->count * plan->repeat + 1;
+    size_t wanted = plan->closes + 6 + plan->count + plan->sets + 1;
     if (wire_session_reserve(session, wanted) != WIRE_OK) {
         PyErr_NoMemory();
         return -1;
@@ -524,12 +412,16 @@ request_push_steps(struct connection *conn, const struct plan *plan)
         wire_session_push(session, WIRE_STEP_BIND | WIRE_STEP_RIDER);
         wire_session_push(session, WIRE_STEP_EXECUTE | WIRE_STEP_RIDER);
     }
-    for (size_t i = 0; i < plan->repeat; i++) {
-        for (size_t k = 0; k < plan->count; k++) {
-            wire_session_push(session, plan->steps[k]);
-        }
+    for (size_t i = 0; i < plan->count; i++) {
+        wire_session_push(session, plan->steps[i]);
     }
-    if (!plan->simple) {
+    for (size_t i = 0; i < plan->sets; i++) {
+        wire_session_push(session, WIRE_STEP_SET);
+    }
+    if (plan->open) {
+        wire_session_open(session);
+    }
+    else if (!plan->simple) {
         wire_session_push(session, WIRE_STEP_SYNC);
     }
     return 0;
@@ -552,20 +444,6 @@ request_sent(struct connection *conn, struct operation *op, const struct plan *p
     }
 }
 
-/* True, with the exception set, when a message has passed what a server accepts. */
-static bool
-request_too_long(struct connection *conn)
-{
-    if (conn->out.failed != WIRE_ERR_LIMIT) {
-        return false;
-    }
-    PyErr_Format(conn->st->data_error,
-                 "the request is longer than a message may be (%d bytes): send the parameters in "
-                 "several statements",
-                 WIRE_MESSAGE_MAX);
-    return true;
-}
-
 /* Appends the request (or its second flight). OP_DESCRIBING or OP_EXECUTING: its
  * bytes are in `out` and its steps in the session; OP_DEFERRED: nothing to send,
  * it is done; -1 with an exception: `out` is as it was. */
@@ -584,7 +462,7 @@ conn_encode(struct connection *conn, struct operation *op)
     if (phase == 0) {
         phase = request_put(conn, op, &plan);
     }
-    if (phase > OP_DEFERRED && !plan.simple) {
+    if (phase > OP_DEFERRED && !plan.simple && !plan.open) {
         wire_put_sync(&conn->out);
     }
     conn->encoding = NULL;
@@ -595,8 +473,7 @@ conn_encode(struct connection *conn, struct operation *op)
         phase = -1;
     }
     if (phase > OP_DEFERRED
-        && (request_too_long(conn) || codec_buffer_failed(&conn->out)
-            || request_push_steps(conn, &plan) < 0)) {
+        && (bind_check_length(conn) < 0 || request_push_steps(conn, &plan) < 0)) {
         phase = -1;
     }
     if (phase <= OP_DEFERRED) {
@@ -682,6 +559,9 @@ conn_submit(struct connection *conn, struct operation *op)
         return conn_refuse_moved(conn);
     }
     if (outside && conn->block != NULL) {
+        if (many_check_task(conn) < 0) {
+            return -1;
+        }
         conn_enqueue(conn, &conn->outsiders, op);
         return 0;
     }
@@ -690,7 +570,7 @@ conn_submit(struct connection *conn, struct operation *op)
         return claimed < 0 ? -1 : 0;
     }
     if (conn->deferred.head != NULL || !conn_can_send(conn)) {
-        if (copy_check_task(conn) < 0) {
+        if (copy_check_task(conn) < 0 || many_check_task(conn) < 0) {
             return -1;
         }
         conn_enqueue(conn, &conn->deferred, op);

@@ -8,6 +8,7 @@
  * counts the changes, those that this process has made and those that it has run into. */
 #include "connection.h"
 #include "errors.h"
+#include "many.h"
 
 /* Beside a program that does nothing but change the schema every other try is lost: between
  * the answer to Parse and the Bind there is time for the next change. */
@@ -262,6 +263,9 @@ op_reset(struct operation *op)
     op->indeterminate = 0;
     op->tag_len = 0;
     op->tries += 1;
+    if (op->many != NULL) {
+        many_reset(op);
+    }
 }
 
 /* Makes ready for another try, the first in a transaction of the same kind as the one that

@@ -1,13 +1,11 @@
 #include "stmtcache.h"
 
-#include <time.h>
+#include "clock.h"
 
 static double
 monotonic_now(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    return (double)clock_ns() * 1e-9;
 }
 
 int

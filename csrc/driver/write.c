@@ -2,8 +2,9 @@
  * in the same turn of the loop leave in one write behind it. */
 #include "connection.h"
 #include "flow.h"
+#include "many.h"
 
-static void
+void
 conn_set_writer(struct connection *conn, bool on)
 {
     if (conn->writer_on == on) {
@@ -43,7 +44,10 @@ conn_flush(struct connection *conn)
             conn_pump_soon(conn);
         }
     }
-    if (conn->writer_on && !conn->closed && wire_buffer_size(&conn->out) == 0) {
+    if (many_open_borrow(conn) != NULL) {
+        many_flushed(conn);
+    }
+    else if (conn->writer_on && !conn->closed && wire_buffer_size(&conn->out) == 0) {
         conn_set_writer(conn, false);
     }
     if (conn->drains.head != NULL) {

@@ -69,14 +69,9 @@ async def ends(work: Any, conn: Any, case: Case) -> None:
 # --- executemany -------------------------------------------------------------
 
 MANY = [
-    Case("copy_in", copy(IN, 0), errors.NotSupportedError),
-    Case("copy_out", copy(OUT, 0), errors.NotSupportedError),
-    Case(
-        "copy_out_done",
-        copy(OUT) + DONE + complete("COPY 0"),
-        errors.NotSupportedError,
-        True,
-    ),
+    Case("copy_in", copy(IN, 0)),
+    Case("copy_out", copy(OUT, 0)),
+    Case("copy_out_done", copy(OUT) + DONE + complete("COPY 0")),
     Case("copy_data", data()),
     Case("copy_done", DONE),
     Case("ready", ready()),
