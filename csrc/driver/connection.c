@@ -468,10 +468,12 @@ Connection_cancel_finished(struct connection *conn, PyObject *unused)
 
 /* What the loop calls */
 
-static PyObject *
-conn_turn(struct connection *conn)
+PyObject *
+Connection_on_readable(struct connection *conn, PyObject *unused)
 {
-    if (conn->closed || conn->pumping || conn->paused || conn_is_forked(conn)
+    (void)unused;
+    /* pump_due: its turn comes, and not two of them in one of the loop's. */
+    if (conn->closed || conn->pumping || conn->paused || conn->pump_due || conn_is_forked(conn)
         || (conn_is_elsewhere(conn) && !conn_is_here(conn))) {
         Py_RETURN_NONE;
     }
@@ -496,22 +498,11 @@ conn_turn(struct connection *conn)
 PyObject *
 Connection_pump_again(struct connection *conn, PyObject *unused)
 {
-    (void)unused;
     if (!conn_is_here(conn)) {
         Py_RETURN_NONE; /* it has moved: its loop has been asked, too */
     }
     conn->pump_due = false;
-    return conn_turn(conn);
-}
-
-PyObject *
-Connection_on_readable(struct connection *conn, PyObject *unused)
-{
-    (void)unused;
-    if (conn->pump_due) {
-        Py_RETURN_NONE; /* its turn comes: not two in one of the loop's */
-    }
-    return conn_turn(conn);
+    return Connection_on_readable(conn, unused);
 }
 
 PyObject *

@@ -48,10 +48,9 @@ flow_turn_is_over(struct connection *conn)
 {
     uint64_t now = clock_ns();
     uint64_t since = now - conn->looked;
-    bool first = conn->turn_began == 0;
     conn->looked = now;
-    if (first) {
-        conn->turn_began = now;
+    if (conn->turn_began == 0) {
+        conn->turn_began = now; /* with the first look */
         return false;
     }
     /* About ten looks a turn, however long a row takes. */

@@ -57,7 +57,9 @@ Operation_traverse(struct operation *op, visitproc visit, void *arg)
 static int
 Operation_clear(struct operation *op)
 {
-    flow_drop(op);
+    if (op->flow != NULL) {
+        flow_drop(op);
+    }
     Py_CLEAR(op->conn);
     Py_CLEAR(op->loop);
     Py_CLEAR(op->sql);

@@ -650,24 +650,62 @@ conn_pump_soon(struct connection *conn)
     }
 }
 
-/* Handles what was read. True: that was enough for this turn, and somebody sees to it
- * that another one comes. */
-static bool
-conn_digest(struct connection *conn)
+/* Reads once. NET_OK: *full tells that there may be more, which the socket has not said. */
+static enum net_status
+conn_read(struct connection *conn, size_t *got, bool *full)
 {
-    conn_handle_input(conn);
-    if (conn->closed) {
-        return true;
+    size_t room = conn->in.cap - conn->in.end;
+    if (room < CONN_READ_ROOM / 2) {
+        room = CONN_READ_ROOM;
     }
-    if (conn->sent.head != NULL && conn->sent.head->flow != NULL
-        && flow_is_enough(conn, conn->sent.head)) {
+    uint8_t *bytes = wire_buffer_reserve(&conn->in, room);
+    if (bytes == NULL) {
+        conn_fail(conn, WIRE_ERR_MEMORY, "out of memory for what the server sends", 0);
+        return NET_WANT_READ;
+    }
+    room = conn->in.cap - conn->in.end;
+    enum net_status status = net_read(&conn->stream, bytes, room, got);
+    if (status == NET_OK) {
+        wire_buffer_commit(&conn->in, *got);
+        *full = *got >= room;
+        if (conn->trace != NULL) {
+            conn_trace_received(conn, *got);
+        }
+    }
+    return status;
+}
+
+/* There is nothing to be read: now, or ever again. */
+static void
+conn_read_nothing(struct connection *conn, enum net_status status)
+{
+    if (status == NET_EOF) {
+        conn_fail(conn, WIRE_OK, "the server closed the connection", conn->write_error);
+    }
+    else if (status == NET_ERROR) {
+        conn_fail(conn, WIRE_OK,
+                  conn->stream.error != 0 ? "the connection to the server broke"
+                                          : conn->stream.reason,
+                  conn->stream.error);
+    }
+    else if (conn->write_error != 0) {
+        conn_fail(conn, WIRE_OK, "the connection to the server broke", conn->write_error);
+    }
+}
+
+/* `in` was handled, or a part of it. True: that was enough for this turn, and somebody sees
+ * to it that another one comes. */
+static bool
+conn_turn_is_over(struct connection *conn)
+{
+    struct operation *op = conn->sent.head;
+    if (op != NULL && op->flow != NULL && flow_is_enough(conn, op)) {
         return true;
     }
     if (conn->backlog) {
         conn_pump_soon(conn);
-        return true;
     }
-    return false;
+    return conn->backlog;
 }
 
 void
@@ -675,57 +713,30 @@ conn_pump(struct connection *conn)
 {
     size_t budget = CONN_TURN_BYTES;
     conn->turn_began = 0;
-    if (conn->look_every > FLOW_LOOK_FIRST) {
+    if (!conn->backlog) {
         conn->look_every = FLOW_LOOK_FIRST;
-    }
-    if (conn->backlog && conn_digest(conn)) {
-        return;
     }
     /* Nobody asked: what comes may be the last, and not every loop says so again. */
     bool idle = conn->in_flight == 0;
-    while (!conn->closed) {
-        size_t room = conn->in.cap - conn->in.end;
-        if (room < CONN_READ_ROOM / 2) {
-            room = CONN_READ_ROOM;
-        }
-        uint8_t *bytes = wire_buffer_reserve(&conn->in, room);
-        if (bytes == NULL) {
-            conn_fail(conn, WIRE_ERR_MEMORY, "out of memory for what the server sends", 0);
+    for (;;) {
+        size_t got = 0;
+        bool full = true;
+        enum net_status status = conn->backlog ? NET_OK : conn_read(conn, &got, &full);
+        if (status != NET_OK) {
+            conn_read_nothing(conn, status);
             return;
         }
-        room = conn->in.cap - conn->in.end;
-        size_t got = 0;
-        enum net_status status = net_read(&conn->stream, bytes, room, &got);
-        if (status == NET_OK) {
-            wire_buffer_commit(&conn->in, got);
-            if (conn->trace != NULL) {
-                conn_trace_received(conn, got);
-            }
-            if (conn_digest(conn)) {
-                return;
-            }
-            if (got < room && conn->in_flight == 0 && !idle && !net_pending(&conn->stream)) {
-                return; /* nobody waits for more */
-            }
-            if (got >= budget) {
-                conn_pump_soon(conn);
-                return;
-            }
-            budget -= got;
-            continue;
+        conn_handle_input(conn);
+        if (conn->closed || conn_turn_is_over(conn)) {
+            return;
         }
-        if (status == NET_EOF) {
-            conn_fail(conn, WIRE_OK, "the server closed the connection", conn->write_error);
+        if (!full && conn->in_flight == 0 && !idle && !net_pending(&conn->stream)) {
+            return; /* nobody waits for more */
         }
-        else if (status == NET_ERROR) {
-            conn_fail(conn, WIRE_OK,
-                      conn->stream.error != 0 ? "the connection to the server broke"
-                                              : conn->stream.reason,
-                      conn->stream.error);
+        if (got >= budget) {
+            conn_pump_soon(conn);
+            return;
         }
-        else if (conn->write_error != 0) {
-            conn_fail(conn, WIRE_OK, "the connection to the server broke", conn->write_error);
-        }
-        return;
+        budget -= got;
     }
 }
