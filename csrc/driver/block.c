@@ -3,6 +3,7 @@
 #include "copy.h"
 #include "errors.h"
 #include "flow.h"
+#include "many.h"
 
 int
 block_init(struct core_state *st, PyObject *module)
@@ -62,6 +63,33 @@ block_append(struct op_queue *to, struct op_queue *from)
     }
 }
 
+/* Whoever is outside has a turn. */
+static void
+block_release(struct connection *conn)
+{
+    block_append(&conn->deferred, &conn->outsiders);
+    if (!conn->closed) {
+        conn_start_deferred(conn);
+    }
+}
+
+int
+block_wait(struct connection *conn, struct operation *op)
+{
+    if (conn_is_elsewhere(conn) || op->loop != conn->loop) {
+        return conn_refuse_moved(conn);
+    }
+    if (many_check_task(conn) < 0) {
+        return -1;
+    }
+    op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
+    op_queue_push(&conn->outsiders, (struct operation *)Py_NewRef((PyObject *)op));
+    if (conn->block == NULL) {
+        block_release(conn); /* it has ended while Python ran */
+    }
+    return 0;
+}
+
 bool
 block_take_turn(struct connection *conn)
 {
@@ -93,11 +121,9 @@ Connection_enter_block(struct connection *conn, PyObject *block)
         return NULL;
     }
     op->params = Py_NewRef(block);
-    struct op_queue *queue = conn->block == NULL ? &conn->deferred : &conn->outsiders;
-    op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
-    op_queue_push(queue, (struct operation *)Py_NewRef((PyObject *)op));
-    if (conn->block == NULL) {
-        conn_start_deferred(conn);
+    if (block_wait(conn, op) < 0) {
+        Py_DECREF(op);
+        return NULL;
     }
     return (PyObject *)op;
 }
@@ -107,10 +133,7 @@ Connection_leave_block(struct connection *conn, PyObject *block)
 {
     if (conn->block == block) {
         conn->block = NULL;
-        block_append(&conn->deferred, &conn->outsiders);
-        if (!conn->closed) {
-            conn_start_deferred(conn);
-        }
+        block_release(conn);
         Py_DECREF(block);
     }
     Py_RETURN_NONE;

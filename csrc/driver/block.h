@@ -15,6 +15,9 @@ int block_init(struct core_state *st, PyObject *module);
  * owns it any more; -1 with an exception. Runs Python. */
 int block_keeps_out(struct connection *conn);
 
+/* Has the request of an outsider wait. -1 with an exception. Takes its own references. */
+int block_wait(struct connection *conn, struct operation *op);
+
 /* At the head of `deferred` stands an OP_TURN: its block gets the connection, unless
  * something is in flight (false). What stands behind it is outside then. */
 bool block_take_turn(struct connection *conn);

@@ -550,20 +550,15 @@ conn_enqueue_front(struct connection *conn, struct operation *op)
 int
 conn_submit(struct connection *conn, struct operation *op)
 {
-    int outside = conn->block == NULL ? 0 : block_keeps_out(conn);
-    if (outside < 0) {
-        return -1;
+    if (conn->block != NULL) {
+        int outside = block_keeps_out(conn);
+        if (outside != 0) {
+            return outside < 0 ? -1 : block_wait(conn, op);
+        }
     }
     if (conn_is_elsewhere(conn) || op->loop != conn->loop) {
         /* Since conn_enter another thread has had its turn. */
         return conn_refuse_moved(conn);
-    }
-    if (outside && conn->block != NULL) {
-        if (many_check_task(conn) < 0) {
-            return -1;
-        }
-        conn_enqueue(conn, &conn->outsiders, op);
-        return 0;
     }
     int claimed = conn->claims == NULL ? 0 : flow_check_claims(conn, op);
     if (claimed != 0) {
