@@ -11,9 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from . import _core, errors, many
-from . import sql as lexer
 from ._core import MODE_RESULT, MODE_ROW, MODE_ROWS, MODE_VALUE
-from .block import Block
 from .copy import Copying
 from .cursor import Cursor
 from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
@@ -21,6 +19,7 @@ from .link import Link
 from .notifications import Listening
 from .registry import Registry
 from .rows import scalar
+from .script import Script
 from .servercursor import ServerCursor
 from .stream import Stream
 from .trace import to_file
@@ -369,34 +368,7 @@ class Connection(Listening, Copying):
 
         `timeout` is for the whole of it, `last` the row factory of the last one.
         """
-        core, own = self._core, False
-        timeout = self._timeout if timeout is None else timeout
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
-        block = Block(core)
-        try:
-            if core.autocommit and (core.block is None or not core.admits()):
-                await self._wait(block.enter(), timeout)
-                block.mark()
-            if core.autocommit and not core.in_transaction and not self._transactions:
-                core.begin("BEGIN")
-                own = True
-            results = []
-            statements = [*lexer.split(sql)]
-            factories = [row_factory] * (len(statements) - 1) + [last]
-            for statement, factory in zip(statements, factories, strict=True):
-                left = None if deadline is None else deadline - loop.time()
-                operation = self._execute(statement, None, factory)
-                results.append(await self._wait(operation, left))
-            if own:
-                await core.commit()
-        except BaseException:
-            if own and not core.closed:
-                await self._rollback_quietly()
-            raise
-        finally:
-            block.leave()
-        return results
+        return await Script(self, sql, timeout, row_factory, last).run()
 
     # ------------------------------------------------------------- transactions
 

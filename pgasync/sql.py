@@ -308,6 +308,15 @@ def split(sql: str) -> list[str]:
     return list(_statements(sql))
 
 
+def first_word(sql: str) -> str:
+    """The word that a statement begins with, in lower case; "" for none."""
+    for kind, start, end in tokens(sql):
+        text = sql[start:end]
+        if kind not in _SILENT and text != "(":
+            return text.lower()
+    return ""
+
+
 def is_script(sql: str) -> bool:
     """Whether the text holds more than one statement."""
     first = sql.find(";")

@@ -197,14 +197,14 @@ copy_check_task(struct connection *conn)
 }
 
 void
-copy_shift_position(const struct operation *op, PyObject *fields)
+copy_shift_position(size_t prefix, PyObject *fields)
 {
     PyObject *text = PyDict_GetItemString(fields, "P");
     PyObject *number = text == NULL ? NULL : PyLong_FromUnicodeObject(text, 10);
     size_t position = number == NULL ? 0 : PyLong_AsSize_t(number);
     Py_XDECREF(number);
-    if (!PyErr_Occurred() && position > op->copy->prefix) {
-        PyObject *shifted = PyUnicode_FromFormat("%zu", position - op->copy->prefix);
+    if (!PyErr_Occurred() && position > prefix) {
+        PyObject *shifted = PyUnicode_FromFormat("%zu", position - prefix);
         if (shifted != NULL) {
             (void)PyDict_SetItemString(fields, "P", shifted);
         }

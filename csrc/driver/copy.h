@@ -55,8 +55,9 @@ int copy_check_task(struct connection *conn);
 /* Whether the server cannot have done what is asked of it: its data had not all come. */
 bool copy_is_unfinished(const struct operation *op);
 
-/* Moves the "P" of an error's fields from the text that was sent to operation->sql. */
-void copy_shift_position(const struct operation *op, PyObject *fields);
+/* Moves the "P" of an error's fields, a place in the text that was sent, to where it is
+ * without the first `prefix` characters. */
+void copy_shift_position(size_t prefix, PyObject *fields);
 
 /* For the garbage collector and the end of an operation. */
 int copy_traverse(const struct copy *copy, visitproc visit, void *arg);

@@ -173,7 +173,10 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
     }
     op->failed = true;
     if (op->copy != NULL) {
-        copy_shift_position(op, fields);
+        copy_shift_position(op->copy->prefix, fields);
+    }
+    else if (op->kind == OP_QUERY && op->began != NULL) {
+        copy_shift_position((size_t)PyUnicode_GET_LENGTH(op->began) + 1, fields);
     }
     bool stale = conn_note_refusal(conn, op, fields, event->rider);
     op->indeterminate = conn_indeterminate(op, fields);

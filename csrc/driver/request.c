@@ -286,6 +286,9 @@ request_put_query(struct connection *conn, struct operation *op, struct plan *pl
         if (op->copy != NULL) {
             op->copy->prefix = (size_t)PyUnicode_GET_LENGTH(due) + 1;
         }
+        else {
+            Py_XSETREF(op->began, Py_NewRef(due));
+        }
         wire_buffer_put(&conn->out, begin.ptr, begin.len);
         wire_buffer_put(&conn->out, ";", 1);
         Py_CLEAR(conn->begin_due);
