@@ -100,6 +100,16 @@ class Flow:
             await asyncio.sleep(self.pause)
 
 
+class File:
+    """A file with such texts."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.texts = flow.texts()
+
+    def read(self, size: int = -1) -> bytes:
+        return next(self.texts, b"")
+
+
 class Kind(NamedTuple):
     work: Callable[[Room, Any, Flow], Coroutine[Any, Any, Any]]
     endless: bool = True  # it can wait for its source or sink
@@ -117,8 +127,28 @@ async def executemany(room: Room, conn: Any, flow: Flow) -> None:
     await conn.executemany(insert(room), flow.records())
 
 
+async def copy_file(room: Room, conn: Any, flow: Flow) -> None:
+    await conn.copy_to_table(room.name, source=File(flow))
+
+
+async def copy_texts(room: Room, conn: Any, flow: Flow) -> None:
+    await conn.copy_to_table(room.name, source=flow.texts_later())
+
+
+async def copy_records(room: Room, conn: Any, flow: Flow) -> None:
+    await conn.copy_records_to_table(room.name, records=flow.records())
+
+
+async def copy_records_later(room: Room, conn: Any, flow: Flow) -> None:
+    await conn.copy_records_to_table(room.name, records=flow.records_later())
+
+
 WRITING = {
     "executemany": Kind(executemany, endless=False),
+    "copy_to_table, file": Kind(copy_file, endless=False),
+    "copy_to_table": Kind(copy_texts),
+    "copy_records": Kind(copy_records, endless=False),
+    "copy_records, async": Kind(copy_records_later),
 }
 
 # --- reading -----------------------------------------------------------------
@@ -136,7 +166,24 @@ async def stream_alone(room: Room, conn: Any, flow: Flow) -> None:
         await flow.row_later()
 
 
+async def cursor(room: Room, conn: Any, flow: Flow) -> None:
+    cursor = conn.cursor(name="c")
+    await cursor.execute(flow.sql)
+    async for _ in cursor:
+        await flow.row_later()
+    await cursor.close()
+
+
+async def cursor_hold(room: Room, conn: Any, flow: Flow) -> None:
+    async with conn.cursor(name="c", withhold=True, scrollable=True) as cursor:
+        await cursor.execute(flow.sql)
+        async for _ in cursor:
+            await flow.row_later()
+
+
 READING = {
     "stream": Kind(stream),
     "stream alone": Kind(stream_alone),
+    "cursor": Kind(cursor, autocommit=False),
+    "cursor with hold": Kind(cursor_hold),
 }
