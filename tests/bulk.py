@@ -154,6 +154,14 @@ WRITING = {
 # --- reading -----------------------------------------------------------------
 
 
+async def copy_from_query(room: Room, conn: Any, flow: Flow) -> None:
+    await conn.copy_from_query(flow.sql, output=flow.output)
+
+
+async def copy_from_query_later(room: Room, conn: Any, flow: Flow) -> None:
+    await conn.copy_from_query(flow.sql, output=flow.output_later)
+
+
 async def stream(room: Room, conn: Any, flow: Flow) -> None:
     async with conn.stream(flow.sql) as rows:
         async for _ in rows:
@@ -182,6 +190,8 @@ async def cursor_hold(room: Room, conn: Any, flow: Flow) -> None:
 
 
 READING = {
+    "copy_from_query": Kind(copy_from_query, endless=False),
+    "copy_from_query, async": Kind(copy_from_query_later),
     "stream": Kind(stream),
     "stream alone": Kind(stream_alone),
     "cursor": Kind(cursor, autocommit=False),
