@@ -38,7 +38,7 @@ class Copy:
         self._core = connection._core
         self._sql = sql
         self._text = copysql.parse(sql)
-        self._timeout = timeout
+        self._timeout = connection._timeout if timeout is None else timeout
         self._progress = progress
         self._operation: _core.Operation | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -161,7 +161,8 @@ class Copying(CopyingIn, CopyingOut):
 
         It has no parameters: the server does not allow them in a COPY. Inside of the
         block this task can run nothing else on the connection, and other tasks wait.
-        `timeout`: seconds, for the whole block; `progress(bytes, rows)`: as in
-        copy_to_table(). ProgrammingError for a text that is no such COPY.
+        `timeout`: seconds, for the whole block (command_timeout if it is not given);
+        `progress(bytes, rows)`: as in copy_to_table(). ProgrammingError for a text that
+        is no such COPY.
         """
         return Copy(cast("Connection", self), sql, timeout, progress)

@@ -127,6 +127,15 @@ async def executemany(room: Room, conn: Any, flow: Flow) -> None:
     await conn.executemany(insert(room), flow.records())
 
 
+async def executemany_later(room: Room, conn: Any, flow: Flow) -> None:
+    await conn.executemany(insert(room), flow.records_later())
+
+
+async def returning(room: Room, conn: Any, flow: Flow) -> None:
+    sql = f"{insert(room)} returning pad, n"
+    await conn.executemany(sql, flow.records(), returning=True)
+
+
 async def copy_file(room: Room, conn: Any, flow: Flow) -> None:
     await conn.copy_to_table(room.name, source=File(flow))
 
@@ -143,12 +152,28 @@ async def copy_records_later(room: Room, conn: Any, flow: Flow) -> None:
     await conn.copy_records_to_table(room.name, records=flow.records_later())
 
 
+async def copy_write(room: Room, conn: Any, flow: Flow) -> None:
+    async with conn.copy(f"copy {room.name} from stdin") as copy:
+        async for text in flow.texts_later():
+            await copy.write(text)
+
+
+async def copy_write_row(room: Room, conn: Any, flow: Flow) -> None:
+    async with conn.copy(f"copy {room.name} from stdin (format binary)") as copy:
+        async for record in flow.records_later():
+            await copy.write_row(record)
+
+
 WRITING = {
     "executemany": Kind(executemany, endless=False),
+    "executemany, async": Kind(executemany_later),
+    "returning": Kind(returning, endless=False),
     "copy_to_table, file": Kind(copy_file, endless=False),
     "copy_to_table": Kind(copy_texts),
     "copy_records": Kind(copy_records, endless=False),
     "copy_records, async": Kind(copy_records_later),
+    "write": Kind(copy_write),
+    "write_row": Kind(copy_write_row),
 }
 
 # --- reading -----------------------------------------------------------------

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -330,6 +331,40 @@ async def test_temp_file_limit(
     await usable(conn)
     assert not conn.closed
     await watch.settle(conn)
+
+
+# --- the client's disk -------------------------------------------------------
+
+
+@pytest.mark.parametrize("sink", ["path", "file", "unbuffered"])
+@pytest.mark.parametrize("within", WITHIN)
+async def test_client_is_full(room: Room, sink: str, within: str) -> None:
+    """The file that is written to has no room."""
+    watch = Watch(room)
+    conn = await begin(room, within)
+    with contextlib.ExitStack() as stack:
+        output: Any = "/dev/full"
+        if sink != "path":
+            buffering = 0 if sink == "unbuffered" else -1
+            output = stack.enter_context(open(output, "wb", buffering))
+            stack.callback(suppress_full, output)
+        with pytest.raises(OSError) as caught:
+            if within == "block":
+                async with conn.transaction():
+                    await conn.copy_from_query(series(), output=output)
+            else:
+                await conn.copy_from_query(series(), output=output)
+        assert caught.value.errno == errno.ENOSPC
+    assert not conn.closed
+    await usable(conn)
+    assert not conn.closed
+    await watch.settle(conn)
+
+
+def suppress_full(file: IO[bytes]) -> None:
+    """What is left in the buffer of a file does not fit at its close either."""
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 # --- the whole server --------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,7 +28,9 @@ from pgmock import (
     Script,
     Server,
     complete,
+    data_row,
     error,
+    int4,
     message,
     ready,
     row_description,
@@ -110,22 +115,10 @@ async def test_executemany(case: Case) -> None:
 PIECE = b"7\n" * 5000
 
 
-async def write(conn: Any, pieces: int) -> int:
-    """COPY of so many pieces; the number of rows that the server has told."""
-    core = conn._core
-    operation = core.copy("copy t from stdin")
-    try:
-        await core.copy_started(operation)
-        for _ in range(pieces):
-            if not core.copy_write(operation, PIECE):
-                await core.drain()
-            await asyncio.sleep(0)
-        core.copy_done(operation)
-        await operation
-    except BaseException:
-        operation.cancel()
-        raise
-    return int(operation.rowcount)
+async def write(conn: Any, pieces: int) -> str:
+    """COPY of so many pieces."""
+    source = itertools.repeat(PIECE, pieces)
+    return str(await conn.copy_to_table("t", source=source))
 
 
 def at_query(*sent: bytes) -> Script:
@@ -175,6 +168,7 @@ class Copy(NamedTuple):
 
 
 REFUSED = error("22P02", "no such row")
+NO = (REFUSED, ready())
 TOLD = complete("COPY 5")
 GIVEN = (copy(OUT, 0), data(), DONE, TOLD, ready())
 
@@ -232,8 +226,10 @@ def honest(peer: Peer) -> None:
             peer.send(server.reply(tag, body))
 
 
-@pytest.mark.parametrize("case", WRITES, ids=lambda case: case.name)
-async def test_copy_in(case: Copy) -> None:
+async def against(case: Copy, work: Callable[[Any], Awaitable[Any]]) -> None:
+    """The work ends in time with the right error, and the connection goes on, or is
+    closed."""
+
     def script(peer: Peer) -> None:
         peer.startup()
         case.script(peer)
@@ -242,13 +238,13 @@ async def test_copy_in(case: Copy) -> None:
         else:
             peer.wait_closed()
 
+    limit = 1 if case.error is TimeoutError else LIMIT_S
     with MockServer(script) as server:
         conn = await connect(server, cancel_timeout=0.3)
         started = time.monotonic()
-        limit = 1 if case.error is TimeoutError else LIMIT_S
         with pytest.raises(case.error) as caught:
-            pieces = 20 if "middle" not in case.name else 1_000_000
-            await asyncio.wait_for(write(conn, pieces), limit)
+            await asyncio.wait_for(work(conn), limit)
+            # What came behind the end is seen by the next one.
             await asyncio.wait_for(conn.fetchval("select 4"), LIMIT_S)
         assert time.monotonic() - started < LIMIT_S
         if case.goes_on:
@@ -257,5 +253,125 @@ async def test_copy_in(case: Copy) -> None:
         elif case.error is not TimeoutError:
             assert conn.closed
             assert caught.value.outcome in ("not_sent", "failed", "in_doubt")
+        await conn.close()
+    assert not server.failures
+
+
+@pytest.mark.parametrize("case", WRITES, ids=lambda case: case.name)
+async def test_copy_in(case: Copy) -> None:
+    pieces = 1_000_000 if case.name.startswith("middle") else 20
+    await against(case, functools.partial(write, pieces=pieces))
+
+
+# --- COPY TO STDOUT ----------------------------------------------------------
+
+
+async def read(conn: Any) -> int:
+    """The size of all that comes."""
+    pieces: list[bytes] = []
+    await conn.copy_from_table("t", output=pieces.append)
+    return sum(map(len, pieces))
+
+
+READS = [
+    Copy("nothing", at_query(), TimeoutError),
+    Copy("ready_alone", at_query(ready()), pgasync.Error, True),
+    Copy("a_select", at_query(ONE, TAG, ready())),
+    Copy("a_tag", at_query(TAG, ready()), pgasync.ProgrammingError, True),
+    Copy("data_first", at_query(data())),
+    Copy("done_first", at_query(DONE)),
+    Copy("both", at_query(message(b"W", b"\0\0\0"))),
+    Copy("out_short", at_query(message(OUT, b"\0"))),
+    Copy("out_formats_missing", at_query(message(OUT, b"\0\0\3\0\0"))),
+    Copy("out_format_7", at_query(copy(OUT, overall=7))),
+    Copy("out_twice", at_query(copy(OUT, 0), data(), copy(OUT, 0)), pgasync.Error),
+    Copy("out_then_in", at_query(copy(OUT, 0), data(), copy(IN, 0)), pgasync.Error),
+    Copy("row", at_query(copy(OUT, 0), data(), ONE)),
+    Copy("ready", at_query(copy(OUT, 0), data(), ready())),
+    Copy("tag", at_query(copy(OUT, 0), data(), TOLD, ready())),
+    Copy("done_twice", at_query(copy(OUT, 0), data(), DONE, DONE)),
+    Copy("done_with_body", at_query(copy(OUT, 0), message(b"c", b"x"))),
+    Copy("done_ready", at_query(copy(OUT, 0), DONE, ready())),
+    Copy("data_after_done", at_query(copy(OUT, 0), DONE, data())),
+    Copy("data_after_tag", at_query(copy(OUT, 0), DONE, TOLD, data())),
+    Copy("huge", at_query(copy(OUT, 0), message(b"d", b"x", length=2**30))),
+    Copy("length_3", at_query(copy(OUT, 0), message(b"d", b"", length=3))),
+    Copy("suspended", at_query(copy(OUT, 0), SUSPENDED)),
+    Copy(
+        "refused",
+        at_query(copy(OUT, 0), data(), REFUSED, ready()),
+        pgasync.DataError,
+        True,
+    ),
+    Copy(
+        "refused_after_done",
+        at_query(copy(OUT, 0), DONE, REFUSED, ready()),
+        pgasync.DataError,
+        True,
+    ),
+    Copy("stops", at_query(copy(OUT, 0), data()), TimeoutError),
+    Copy("stops_after_done", at_query(copy(OUT, 0), DONE), TimeoutError),
+]
+
+
+@pytest.mark.parametrize("case", READS, ids=lambda case: case.name)
+async def test_copy_out(case: Copy) -> None:
+    await against(case, read)
+
+
+# --- what does not end -------------------------------------------------------
+
+HELD = 32 << 20  # more than what a connection and the sockets of both ends hold
+A_ROW = data_row(int4(1)) * 1000
+
+
+async def stuck(conn: Any, sql: str) -> None:
+    """A sink that takes the first piece, and no more."""
+    if sql == "copy":
+        await conn.copy_from_table("t", output=lambda piece: asyncio.sleep(60))
+    else:
+        async with conn.stream(sql) as rows:
+            async for _ in rows:
+                await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("sql", ["copy", "select v"])
+async def test_endless(sql: str) -> None:
+    """Data without an end stop where nobody takes them, and a cancel is bounded."""
+    sent = 0
+
+    def endless(peer: Peer) -> None:
+        nonlocal sent
+        if sql == "copy":
+            peer.expect(b"Q")
+            peer.send(copy(OUT, 0))
+        piece = data(b"x" * 9999) if sql == "copy" else A_ROW
+        while True:
+            peer.send(piece)
+            sent += len(piece)
+
+    def script(peer: Peer) -> None:
+        peer.startup()
+        if sql == "copy":
+            endless(peer)
+        serve(peer, {sql: Answer(execute=endless)})
+
+    with MockServer(script) as server:
+        conn = await connect(server, cancel_timeout=0.3)
+        task = asyncio.ensure_future(stuck(conn, sql))
+        before = -1
+        while sent != before or not sent:
+            assert sent < HELD
+            before = sent
+            await asyncio.sleep(0.3)
+        assert not task.done()
+        started = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, LIMIT_S)
+        with pytest.raises(errors.ConnectionLost):
+            await asyncio.wait_for(conn.fetchval("select 1"), LIMIT_S)
+        assert time.monotonic() - started < LIMIT_S / 2
+        assert conn.closed
         await conn.close()
     assert not server.failures
