@@ -4,13 +4,13 @@ PostgreSQL documentation, COPY.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from . import _core, copysql
 from .copyin import CopyIn, CopyingIn, Progress, give_up
-from .copyout import CopyingOut
+from .copyout import CopyingOut, Reader, Rows, discover
 from .copywrite import Writer
 from .errors import InterfaceError, QueryTimeout
 
@@ -25,6 +25,11 @@ class Copy:
 
     The block writes the data of COPY … FROM STDIN, which are there when it has ended;
     when it ends with an exception, none of them.
+
+    It reads those of COPY … TO STDOUT: `async for data in copy` and read() give bytes,
+    rows() the rows of `(FORMAT binary)`. What is not read is not wanted: a block that
+    ends before the data do cancels the COPY. In a transaction, which would fail with
+    it, the rest is read first, as far as that takes less than 1 MiB and 50 ms.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Copy:
         self._operation: _core.Operation | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._writer: Writer | None = None
+        self._reader: Reader | None = None
         self._ended = False
 
     # ------------------------------------------------------------------ data in
@@ -62,8 +68,12 @@ class Copy:
 
     def set_types(self, types: Iterable[int | str]) -> None:
         """The types of what write_row() takes, by name ("int4", "text[]") or OID, where
-        they are not those of the table's columns. Before the first row."""
-        self._writing().set_types(types)
+        they are not those of the table's columns. Before the first row. Or those of
+        what rows() gives, in place of those that the server has told."""
+        if self._text.inward:
+            self._writing().set_types(types)
+        else:
+            self._reading().set_types(types)
 
     def _writing(self) -> Writer:
         if self._writer is None or self._ended:
@@ -73,6 +83,41 @@ class Copy:
                 else "a COPY is written inside of its block: async with …copy() as c"
             )
         return self._writer
+
+    # ----------------------------------------------------------------- data out
+
+    async def read(self) -> bytes:
+        """The next data of COPY TO, as they come: cut anywhere. b"" at the end."""
+        return await self._reading().read()
+
+    def rows(self, *, row_factory: Callable[..., Any] | None = None) -> Rows:
+        """The rows of a COPY TO in the binary format, for `async for`: values by the
+        codecs that queries use, rows as the connection's or by `row_factory`.
+
+        The types of the columns were asked for before the COPY began, unless
+        set_types() says what they are. NotSupportedError for another format, and for a
+        type without a known binary form: copy a query that casts it to text.
+        """
+        return self._reading().rows(row_factory)
+
+    def __aiter__(self) -> "Copy":
+        self._reading()
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._reading().read()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    def _reading(self) -> Reader:
+        if self._reader is None or self._ended:
+            raise InterfaceError(
+                "a COPY … FROM STDIN is written, not read"
+                if self._operation is not None and not self._ended
+                else "a COPY is read inside of its block: async with …copy() as c"
+            )
+        return self._reader
 
     # ------------------------------------------------------------------- result
 
@@ -91,9 +136,11 @@ class Copy:
     async def __aenter__(self) -> "Copy":
         if self._operation is not None:
             raise InterfaceError("a COPY runs once: call copy() again")
-        columns = None
+        connection, columns = self._connection, None
         if self._text.inward:
-            columns = await Writer.look(self._connection, self._text)
+            columns = await Writer.look(connection, self._text)
+        else:
+            described = await discover(connection, self._sql)
         self._operation = operation = self._core.copy(self._sql)
         self._limit(operation)
         try:
@@ -104,7 +151,9 @@ class Copy:
             raise
         if self._text.inward:
             copy = CopyIn(self._core, operation, self._progress)
-            self._writer = Writer(self._connection, copy, self._text, columns)
+            self._writer = Writer(connection, copy, self._text, columns)
+        else:
+            self._reader = Reader(connection, operation, described, self._progress)
         return self
 
     async def __aexit__(
@@ -116,12 +165,12 @@ class Copy:
         operation = self._operation
         assert operation is not None
         try:
-            if error is None and self._writer is not None:
-                await self._end(self._writer, operation)
-            elif error is None:
-                await operation
-            else:
+            if error is not None:
                 await give_up(self._core, operation, error)
+            elif self._writer is not None:
+                await self._end(self._writer, operation)
+            elif self._reader is not None:
+                await self._reader.leave()
         finally:
             self._ended = True
             self._stop_timer()

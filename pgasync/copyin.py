@@ -363,7 +363,7 @@ class CopyingIn:
         target = copysql.qualified(table_name, schema_name)
         sql = copysql.copy_from(target, columns, options, where)
         work = _send(connection._core, sql, source, encoding, progress)
-        return await within(_limit(connection, timeout), work)
+        return await within(limit(connection, timeout), work)
 
     async def copy_records_to_table(
         self,
@@ -400,14 +400,15 @@ class CopyingIn:
         target = copysql.qualified(table_name, schema_name)
         names = None if columns is None else copysql.column_names(columns)
         work = _records(connection, target, names, records, where, format, progress)
-        return await within(_limit(connection, timeout), work)
+        return await within(limit(connection, timeout), work)
 
 
 def _whole(part: "CopyingIn") -> "Connection":
     return cast("Connection", part)
 
 
-def _limit(connection: "Connection", timeout: float | None) -> float | None:
+def limit(connection: "Connection", timeout: float | None) -> float | None:
+    """A method's timeout, or else the connection's."""
     return connection._timeout if timeout is None else timeout
 
 

@@ -1,23 +1,16 @@
 """COPY … TO STDOUT: its data to a file, to a function, or to whoever iterates, and rows
 of the binary format by the codecs that queries use."""
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from . import _core, copysql, literals
+from .copyin import PROGRESS_BYTES, Progress, limit, within
 from .copysource import source_of
-from .errors import (
-    Error,
-    InterfaceError,
-    NotSupportedError,
-    ProgrammingError,
-    QueryTimeout,
-)
+from .errors import Error, InterfaceError, NotSupportedError, ProgrammingError
 from .registry import type_oid
-from .sinks import Sink, sink_for
-from .timeouts import Expired, until
+from .sinks import sink_for
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -47,19 +40,31 @@ class Reader:
         self,
         connection: "Connection",
         operation: _core.Operation,
-        columns: Columns | None,
+        columns: Columns | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._connection = connection
         self._core = connection._core
         self._operation = operation
         self._columns = columns
         self._pieces: deque[bytes] = deque()
+        self._progress = progress
         self._begun = False  # something has been taken
+        self._told = 0  # bytes that progress() was told of
+        self.bytes = 0  # of data
 
     async def take(self) -> list[bytes]:
         """What has come, waiting for something; [] at the end."""
         self._begun = True
-        return await self._core.take(self._operation)  # type: ignore[no-any-return]
+        pieces: list[bytes] = await self._core.take(self._operation)
+        self.bytes += sum(map(len, pieces))
+        if self._progress is not None:
+            if not pieces:
+                self._progress(self.bytes, self._operation.rowcount)
+            elif self.bytes - self._told >= PROGRESS_BYTES:
+                self._told = self.bytes
+                self._progress(self.bytes, None)
+        return pieces
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end."""
@@ -70,7 +75,7 @@ class Reader:
             self._pieces.extend(pieces)
         return self._pieces.popleft()
 
-    def set_types(self, types: Sequence[int | str]) -> None:
+    def set_types(self, types: Iterable[int | str]) -> None:
         """The type of each column, by OID or name."""
         catalog = self._connection._link.typelink.catalog
         oids = [type_oid(kind, catalog.find) for kind in types]
@@ -113,6 +118,10 @@ class Reader:
             )
         return made
 
+    def rows(self, row_factory: Callable[..., Any] | None) -> "Rows":
+        """The rows of the data, from their beginning."""
+        return Rows(self, self.decoder(row_factory))
+
     async def leave(self) -> None:
         """Nothing more is wanted."""
         operation = self._operation
@@ -137,6 +146,22 @@ class Reader:
     def give_up(self) -> None:
         """As leave(), without waiting for anything."""
         self._operation.cancel()
+
+
+class Rows(_core.Stream):
+    """The rows of a binary COPY … TO STDOUT, for `async for`."""
+
+    def __init__(self, reader: Reader, decoder: _core.CopyReader) -> None:
+        self._reader = reader
+        self._decoder = decoder
+
+    async def _more(self) -> list[Any]:
+        while piece := await self._reader.read():
+            rows = self._decoder.feed(piece)
+            if rows:
+                return rows
+        self._decoder.end()
+        return []
 
 
 async def discover(connection: "Connection", sql: str) -> Columns | None:
@@ -181,7 +206,7 @@ class CopyingOut:
         columns: Sequence[str] | None = None,
         schema_name: str | None = None,
         timeout: float | None = None,
-        progress: Callable[[int], object] | None = None,
+        progress: Progress | None = None,
         format: str | None = None,  # noqa: A002
         delimiter: str | None = None,
         null: str | None = None,
@@ -199,10 +224,11 @@ class CopyingOut:
         overwritten when the server has accepted the command; if it fails later, a new
         file is removed and an old one is left empty.
 
-        `progress` is called with the number of bytes copied so far. After `timeout`
-        seconds the COPY is cancelled, with QueryTimeout. The other keywords are COPY's
-        options. Names are taken as they stand in the catalog. What `output` raises is
-        raised here, after the COPY was given up. (Documentation, "COPY".)
+        `progress(bytes, rows)` is called about every megabyte, with None for the rows,
+        and at the end. After `timeout` seconds the COPY is given up, with QueryTimeout.
+        The other keywords are COPY's options. Names are taken as they stand in the
+        catalog. What `output` raises is raised here, after the COPY was given up.
+        (Documentation, "COPY".)
         """
         chosen = {
             "format": format,
@@ -215,8 +241,9 @@ class CopyingOut:
             "encoding": encoding,
         }
         source = copysql.from_table(table_name, schema_name, columns)
-        job = _Job(self, output, progress)  # type: ignore[arg-type]
-        return await job.run(source, None, chosen, timeout)
+        connection = cast("Connection", self)
+        job = _Job(connection, output, chosen, progress)
+        return await within(limit(connection, timeout), job.table(source))
 
     async def copy_from_query(
         self,
@@ -225,7 +252,7 @@ class CopyingOut:
         params: object = None,
         output: Any,
         timeout: float | None = None,
-        progress: Callable[[int], object] | None = None,
+        progress: Progress | None = None,
         format: str | None = None,  # noqa: A002
         delimiter: str | None = None,
         null: str | None = None,
@@ -254,62 +281,32 @@ class CopyingOut:
             "force_quote": force_quote or None,
             "encoding": encoding,
         }
-        job = _Job(self, output, progress)  # type: ignore[arg-type]
-        return await job.run(query, args or params, chosen, timeout, query=True)
+        connection = cast("Connection", self)
+        job = _Job(connection, output, chosen, progress)
+        work = job.query(query, args or params)
+        return await within(limit(connection, timeout), work)
 
 
-class _Job:
+class _Job(NamedTuple):
     """One copy_from_table() or copy_from_query()."""
 
-    def __init__(
-        self,
-        connection: "Connection",
-        output: Any,
-        progress: Callable[[int], object] | None,
-    ) -> None:
-        self._connection = connection
-        self._output = output
-        self._progress = progress
+    connection: "Connection"
+    output: Any
+    options: Mapping[str, object]
+    progress: Progress | None
 
-    async def run(
-        self,
-        source: str,
-        params: object,
-        chosen: Mapping[str, object],
-        timeout: float | None,
-        *,
-        query: bool = False,
-    ) -> str:
-        """Within `timeout`, or the connection's own."""
-        connection = self._connection
-        work = self._run(source, params, chosen, query)
-        if timeout is None:
-            timeout = connection._timeout
-            if timeout is None:
-                return await work
-        deadline = asyncio.get_running_loop().time() + timeout
-        try:
-            return await until(deadline, work)
-        except Expired:
-            raise QueryTimeout(f"the COPY did not end within {timeout:g} s") from None
-
-    async def _run(
-        self, source: str, params: object, chosen: Mapping[str, object], query: bool
-    ) -> str:
-        connection = self._connection
-        if query:
-            source = copysql.from_query(
-                await literals.interpolate(connection, source, params)
-            )
-        sink = sink_for(self._output)
+    async def table(self, source: str) -> str:
+        """With an output that is open before the server is asked."""
+        sink = sink_for(self.output)
         reader: Reader | None = None
         try:
-            core = connection._core
-            operation = core.copy(copysql.copy_to(source, chosen))
-            reader = Reader(connection, operation, None)
+            core = self.connection._core
+            operation = core.copy(copysql.copy_to(source, self.options))
+            reader = Reader(self.connection, operation, None, self.progress)
             await core.copy_started(operation)
             sink.begin()
-            await self._pour(reader, sink)
+            while pieces := await reader.take():
+                await sink.write(pieces)
             await sink.finish()
         except BaseException:
             if reader is not None:
@@ -318,10 +315,7 @@ class _Job:
             raise
         return operation.statusmessage or ""
 
-    async def _pour(self, reader: Reader, sink: Sink) -> None:
-        copied = 0
-        while pieces := await reader.take():
-            await sink.write(pieces)
-            if self._progress is not None:
-                copied += sum(map(len, pieces))
-                self._progress(copied)
+    async def query(self, text: str, params: object) -> str:
+        """The same of a query, once its parameters are in its text."""
+        text = await literals.interpolate(self.connection, text, params)
+        return await self.table(copysql.from_query(text))

@@ -17,6 +17,8 @@ from .errors import InterfaceError
 
 Pieces = Sequence[bytes]
 
+THREAD_BYTES = 256 * 1024
+
 
 class Sink:
     """Takes pieces of bytes, one call after the other."""
@@ -35,11 +37,37 @@ class Sink:
         """The COPY has failed. Does not raise, and waits for nothing."""
 
 
-class _Path(Sink):
+class _Threaded(Sink):
+    """Written by a thread, so much at a time that it is worth the way there."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    async def write(self, pieces: Pieces) -> None:
+        self._pieces += pieces
+        self._size += sum(map(len, pieces))
+        if self._size >= THREAD_BYTES:
+            await self._flush()
+
+    async def finish(self) -> None:
+        await self._flush()
+
+    async def _flush(self) -> None:
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        if pieces:
+            await self._put(pieces)
+
+    async def _put(self, pieces: Pieces) -> None:
+        raise NotImplementedError
+
+
+class _Path(_Threaded):
     """A file that this opens. One that was not there before is removed when the COPY
     fails, one that was is emptied: half of the data could be taken for all of them."""
 
     def __init__(self, path: "str | bytes | os.PathLike[Any]") -> None:
+        super().__init__()
         self._path = os.fspath(path)
         self._lock = threading.Lock()  # held while a thread uses the descriptor
         self._dropped = False
@@ -58,10 +86,11 @@ class _Path(Sink):
         if self._regular:
             os.ftruncate(self._fd, 0)
 
-    async def write(self, pieces: Pieces) -> None:
+    async def _put(self, pieces: Pieces) -> None:
         await _in_thread(self._write, pieces)
 
     async def finish(self) -> None:
+        await super().finish()
         await _in_thread(self._finish)
 
     def drop(self) -> None:
@@ -142,20 +171,21 @@ class _Stream(_Call):
         await self._drain()
 
 
-class _File(Sink):
+class _File(_Threaded):
     """An object whose write() may take its time, and take less than it is given."""
 
     def __init__(self, output: Any) -> None:
+        super().__init__()
         self._output = output
 
-    async def write(self, pieces: Pieces) -> None:
+    async def _put(self, pieces: Pieces) -> None:
         left = deque(pieces)
         while left:
-            result = await _in_thread(self._put, left)
+            result = await _in_thread(self._write, left)
             if result is not None:
                 self._advance(left, await result)
 
-    def _put(self, left: deque[bytes]) -> Awaitable[object] | None:
+    def _write(self, left: deque[bytes]) -> Awaitable[object] | None:
         """Writes until nothing is left, or write() gives something to wait for."""
         while left:
             result = self._output.write(left[0])

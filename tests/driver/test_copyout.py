@@ -53,11 +53,11 @@ async def test_path(conn: pgasync.Connection, table: None, tmp_path: Path) -> No
 async def test_file_objects(conn: pgasync.Connection, tmp_path: Path) -> None:
     class Slow:
         def __init__(self) -> None:
-            self.data = b""
+            self.data: list[bytes] = []
 
         async def write(self, data: bytes) -> int:
             await asyncio.sleep(0)
-            self.data += data
+            self.data.append(data)
             return len(data)
 
     memory, slow = io.BytesIO(), Slow()
@@ -65,7 +65,7 @@ async def test_file_objects(conn: pgasync.Connection, tmp_path: Path) -> None:
         assert await conn.copy_from_query(LONG, output=output) == "COPY 20000"
     wanted = (b"x" * 1000 + b"\n") * 20000
     assert memory.getvalue() == wanted
-    assert slow.data == wanted
+    assert b"".join(slow.data) == wanted
     for buffering in (0, -1):
         with open(tmp_path / "file", "wb", buffering=buffering) as file:
             await conn.copy_from_query(LONG, output=file)
@@ -127,12 +127,15 @@ async def test_no_output(conn: pgasync.Connection, output: Any) -> None:
 
 
 async def test_progress(conn: pgasync.Connection) -> None:
-    seen: list[int] = []
+    seen: list[tuple[int, int | None]] = []
     out = io.BytesIO()
-    await conn.copy_from_query(LONG, output=out, progress=seen.append)
-    assert seen == sorted(seen)
-    assert len(seen) > 1
-    assert seen[-1] == len(out.getvalue())
+    await conn.copy_from_query(
+        LONG, output=out, progress=lambda size, rows: seen.append((size, rows))
+    )
+    assert [size for size, _ in seen] == sorted(size for size, _ in seen)
+    assert 10 < len(seen) < 25
+    assert {rows for _, rows in seen[:-1]} == {None}
+    assert seen[-1] == (len(out.getvalue()), 20000)
 
 
 # ------------------------------------------------------------------------ options
@@ -345,7 +348,7 @@ async def test_timeout(conn: pgasync.Connection, tmp_path: Path) -> None:
         await stuck.wait()
 
     for output in (lambda data: None, never, tmp_path / "file"):
-        with pytest.raises(QueryTimeout, match=r"the COPY did not end within 0\.2 s"):
+        with pytest.raises(QueryTimeout, match=r"within 0\.2 s"):
             await conn.copy_from_query(ENDLESS, output=output, timeout=0.2)
         assert await asyncio.wait_for(conn.fetchval("select 1"), 10) == 1
     assert [*tmp_path.iterdir()] == []
