@@ -111,13 +111,15 @@ class ServerSideCursor(Cursor):
 
     server_side = True
 
-    __slots__ = ("_more", "_name", "_statement")
+    __slots__ = ("_first", "_more", "_name", "_statement")
 
+    _first: int
     _name: str | None
     _statement: Any
     _more: bool
 
-    def _start(self) -> "ServerSideCursor":
+    def _start(self, first: int) -> "ServerSideCursor":
+        self._first = first
         self._name = self._statement = None
         self._more = False
         return self
@@ -128,7 +130,7 @@ class ServerSideCursor(Cursor):
         self._name = name = next(_portal_names)
         self._adapted._begin_stream(name)
         result = self._adapted._await(
-            self._core.open_portal(name, operation, parameters, FIRST_ROWS, False)
+            self._core.open_portal(name, operation, parameters, self._first, False)
         )
         self._statement = result.statement
         self._more = result.suspended
@@ -246,11 +248,11 @@ class Connection(AdaptedConnection):
                 typelink.registry.set_type_codec(name, encoder=as_text)
         typelink.reset()
 
-    def cursor(self, server_side: bool = False) -> Cursor:
-        """A cursor; `server_side` streams."""
+    def cursor(self, server_side: bool = False, first: int = FIRST_ROWS) -> Cursor:
+        """A cursor; `server_side` streams, `first` rows at first."""
         make = self._core.cursor
         if server_side:
-            return make(ServerSideCursor, self, self._await, getcurrent)._start()
+            return make(ServerSideCursor, self, self._await, getcurrent)._start(first)
         return make(Cursor, self, self._await, getcurrent)
 
     def execute(self, operation: str, parameters: Any = None) -> Cursor:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 import pgasync
 
 from .. import _core
-from .adapter import DBAPI, Connection, Cursor, getcurrent
+from .adapter import DBAPI, FIRST_ROWS, Connection, Cursor, getcurrent
 from .pool import AnyLoopQueuePool
 from .types import COLSPECS, with_text
 from .url import connect_keywords
@@ -74,7 +74,11 @@ class PGExecutionContext_pgasync(PGExecutionContext):  # noqa: N801
         return adapted._core.cursor(Cursor, adapted, adapted._await, getcurrent)
 
     def create_server_side_cursor(self) -> Any:
+        """Its first trip brings what is asked for at once by yield_per."""
         adapted: Any = self._dbapi_connection
+        wanted = self.execution_options.get("yield_per")
+        if isinstance(wanted, int) and wanted > FIRST_ROWS:
+            return adapted.cursor(server_side=True, first=wanted)
         return adapted.cursor(server_side=True)
 
 

@@ -146,3 +146,44 @@ async def test_many_rows_one_flight(
         with expect(1):
             result = await conn.execute(insert, rows)
         assert result.rowcount == 500
+
+
+@pytest.mark.parametrize(
+    ("rows", "yield_per", "trips"),
+    [
+        (40, None, 2),  # the rows, ROLLBACK
+        (200, None, 3),
+        (200, 500, 2),
+        (2600, 1000, 4),
+        (2600, 10, 13),  # 50, then 250 a trip
+        (2600, None, 6),  # 50, 250, then what SQLAlchemy asks for: up to 1000
+    ],
+)
+async def test_stream(
+    counted: AsyncEngine, expect: Expect, rows: int, yield_per: int | None, trips: int
+) -> None:
+    statement = sa.text("select generate_series(1, (:n)::int) as n")
+    if yield_per is not None:
+        statement = statement.execution_options(yield_per=yield_per)
+
+    async def stream() -> int:
+        async with counted.connect() as conn:
+            result = await conn.stream(statement, {"n": rows})
+            return sum([1 async for _ in result])
+
+    await stream()
+    with expect(trips):
+        assert await stream() == rows
+
+
+async def test_stream_that_is_left(counted: AsyncEngine, expect: Expect) -> None:
+    """Closing the portal is one trip, whatever is left of it."""
+    statement = sa.text("select generate_series(1, 100000) as n")
+    for wanted in (5, 4):  # the statement is new, then known
+        with expect(wanted):
+            async with counted.connect() as conn:
+                result = await conn.stream(statement)
+                async for row in result:
+                    if row.n == 100:
+                        break
+                await result.close()
