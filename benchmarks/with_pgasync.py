@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import pgasync
 import probes
@@ -59,6 +60,20 @@ class Driver:
             rows = await self.conn.fetch(work.SERIES, [count])
         assert len(rows) == count
         return found
+
+    async def copy_records(self, count: int) -> None:
+        records = work.records()
+        for _ in work.times(count, work.COPIED):
+            await self.conn.copy_records_to_table(
+                "many", records=records, columns=work.COLUMNS
+            )
+        await self.conn.execute(work.TRUNCATE)
+
+    async def copy_in(self, count: int) -> None:
+        for _ in work.times(count, work.COPIED):
+            source = io.BytesIO(work.text())
+            await self.conn.copy_to_table("many", source=source)
+        await self.conn.execute(work.TRUNCATE)
 
     async def connect(self, count: int) -> None:
         for _ in range(count):

@@ -320,15 +320,13 @@ codec_is_numpy_scalar(PyObject *value)
 }
 
 enum codec_outcome
-codec_encode(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
-             struct wire_buffer *out)
+codec_encode_item(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+                  struct wire_buffer *out, size_t mark)
 {
-    size_t mark = wire_buffer_mark(out);
-    enum codec_outcome outcome = codec->encode(codec, ctx, value, out);
-    if (outcome != CODEC_ERROR || !codec_is_numpy_scalar(value)
-        || !PyErr_ExceptionMatches(ctx->types->data_error)) {
-        return outcome;
+    if (!codec_is_numpy_scalar(value) || !PyErr_ExceptionMatches(ctx->types->data_error)) {
+        return CODEC_ERROR;
     }
+    enum codec_outcome outcome = CODEC_ERROR;
     PyObject *error = codec_cause_take();
     PyObject *item = PyObject_CallMethod(value, "item", NULL);
     PyErr_Clear();

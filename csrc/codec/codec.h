@@ -181,11 +181,21 @@ const struct codec *codec_at(size_t index);
 static inline PyObject *
 codec_decode(const struct codec *codec, struct codec_ctx *ctx, wire_slice value);
 
-/* Encodes one value: calls encode, and once more with value.item() where it refuses a
- * scalar of numpy. What a request and containers use; `out` is as it was on failure of
- * the first call. */
-enum codec_outcome codec_encode(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
-                                struct wire_buffer *out);
+/* After a codec has refused a value: the same with value.item() where it is a scalar of
+ * numpy. `mark`: where it had begun to write. */
+enum codec_outcome codec_encode_item(const struct codec *codec, struct codec_ctx *ctx,
+                                     PyObject *value, struct wire_buffer *out, size_t mark);
+
+/* Encodes one value: calls encode, and once more where it refuses a scalar of numpy. What
+ * a request and containers use. */
+static inline enum codec_outcome
+codec_encode(const struct codec *codec, struct codec_ctx *ctx, PyObject *value,
+             struct wire_buffer *out)
+{
+    size_t mark = wire_buffer_mark(out);
+    enum codec_outcome outcome = codec->encode(codec, ctx, value, out);
+    return outcome != CODEC_ERROR ? outcome : codec_encode_item(codec, ctx, value, out, mark);
+}
 
 /* The same as text, whatever the codec chooses: CODEC_TEXT or CODEC_ERROR. `out` is empty. */
 enum codec_outcome codec_encode_text(const struct codec *codec, struct codec_ctx *ctx,

@@ -35,6 +35,7 @@ CopyRows_dealloc(struct copy_rows *self)
     Py_CLEAR(self->names);
     Py_CLEAR(self->kept);
     PyMem_Free(self->codecs);
+    PyMem_Free(self->quick);
     wire_buffer_clear(&self->data, false);
     wire_buffer_clear(&self->scratch, false);
     PyObject_GC_Del(self);
@@ -57,6 +58,7 @@ rows_find_codecs(struct copy_rows *self, PyObject *oids)
         }
         const struct codec *codec = book_find_borrow(&self->conn->book, (uint32_t)number, &object);
         self->codecs[i] = codec != NULL ? codec : &codec_unknown;
+        self->quick[i] = codec_quick_of(self->codecs[i]);
         if (object != NULL && PyList_Append(self->kept, object) < 0) {
             return -1;
         }
@@ -136,7 +138,8 @@ rows_init(struct copy_rows *self, PyObject *names, PyObject *oids, PyObject *sty
     }
     self->count = (size_t)PyTuple_GET_SIZE(self->names);
     self->codecs = PyMem_New(const struct codec *, self->count + 1);
-    if (self->codecs == NULL) {
+    self->quick = PyMem_New(enum codec_quick, self->count + 1);
+    if (self->codecs == NULL || self->quick == NULL) {
         PyErr_NoMemory();
         return -1;
     }
@@ -198,17 +201,33 @@ rows_clock(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+/* An iterator has given nothing: 0, or -1 with an exception. */
+static int
+rows_ended(void)
+{
+    if (!PyErr_Occurred()) {
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
 /* 1: there may be more rows, 0: there are none, -1 with an exception. */
 static int
 rows_take(struct copy_rows *self, PyObject *iterator, size_t bytes_max, int64_t budget)
 {
     int64_t end = rows_clock() + budget;
+    struct codec_ctx ctx = conn_codec_ctx(self->conn);
+    iternextfunc next = Py_TYPE(iterator)->tp_iternext;
     for (unsigned count = 1;; count++) {
-        PyObject *row = PyIter_Next(iterator);
+        PyObject *row = next(iterator);
         if (row == NULL) {
-            return PyErr_Occurred() ? -1 : 0;
+            return rows_ended();
         }
-        int status = copy_rows_put(self, row);
+        int status = copy_rows_put(self, &ctx, row);
         Py_DECREF(row);
         if (status < 0) {
             return -1;
@@ -259,7 +278,8 @@ CopyRows_add(struct copy_rows *self, PyObject *row)
     if (rows_enter(self) < 0) {
         return NULL;
     }
-    int status = copy_rows_put(self, row);
+    struct codec_ctx ctx = conn_codec_ctx(self->conn);
+    int status = copy_rows_put(self, &ctx, row);
     self->busy = false;
     return status < 0 ? NULL : PyLong_FromSize_t(wire_buffer_size(&self->data));
 }

@@ -4,6 +4,7 @@
 
 #include "connection.h"
 
+#include "../codec/quick.h"
 #include "../wire/copytext.h"
 
 struct copy_rows {
@@ -14,6 +15,7 @@ struct copy_rows {
     PyObject *kept;          /* list of the Codec objects that `codecs` lie in */
     size_t count;
     const struct codec **codecs;
+    enum codec_quick *quick; /* of each codec */
     bool binary;
     bool busy;       /* in encode(), whose codecs may run Python */
     bool wants_text; /* the last row failed since a value of it can only be sent as text */
@@ -24,7 +26,7 @@ struct copy_rows {
 };
 
 /* Appends a row; -1 with an exception, the data being what they were. copyvalues.c */
-int copy_rows_put(struct copy_rows *self, PyObject *row);
+int copy_rows_put(struct copy_rows *self, struct codec_ctx *ctx, PyObject *row);
 
 /* Makes the type and adds it to the module; -1 with an exception. */
 int copy_rows_type_init(struct core_state *st, PyObject *module);

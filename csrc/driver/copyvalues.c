@@ -136,6 +136,9 @@ rows_put_binary(struct copy_rows *self, struct codec_ctx *ctx, PyObject *values)
     wire_buffer_put_u16(out, (uint16_t)self->count);
     for (size_t i = 0; i < self->count; i++) {
         PyObject *value = PyTuple_GET_ITEM(values, (Py_ssize_t)i);
+        if (codec_quick_put(self->quick[i], value, out)) {
+            continue;
+        }
         if (value == Py_None) {
             wire_put_param_null(out);
             continue;
@@ -222,14 +225,13 @@ rows_put_text(struct copy_rows *self, struct codec_ctx *ctx, PyObject *values)
 /* Both */
 
 static int
-rows_put_values(struct copy_rows *self, PyObject *values)
+rows_put_values(struct copy_rows *self, struct codec_ctx *ctx, PyObject *values)
 {
     if (self->names != NULL && (size_t)PyTuple_GET_SIZE(values) != self->count) {
         return rows_fail_count(self, PyTuple_GET_SIZE(values));
     }
-    struct codec_ctx ctx = conn_codec_ctx(self->conn);
     int status =
-        self->binary ? rows_put_binary(self, &ctx, values) : rows_put_text(self, &ctx, values);
+        self->binary ? rows_put_binary(self, ctx, values) : rows_put_text(self, ctx, values);
     if (status < 0) {
         return -1;
     }
@@ -241,7 +243,7 @@ rows_put_values(struct copy_rows *self, PyObject *values)
 }
 
 int
-copy_rows_put(struct copy_rows *self, PyObject *row)
+copy_rows_put(struct copy_rows *self, struct codec_ctx *ctx, PyObject *row)
 {
     self->wants_text = false;
     PyObject *values = rows_tuple(self, row);
@@ -249,7 +251,7 @@ copy_rows_put(struct copy_rows *self, PyObject *row)
         return rows_fail(self, -1);
     }
     size_t mark = wire_buffer_mark(&self->data);
-    int status = rows_put_values(self, values);
+    int status = rows_put_values(self, ctx, values);
     Py_DECREF(values);
     if (status < 0) {
         wire_buffer_rollback(&self->data, mark);
