@@ -1,4 +1,4 @@
-# make demo         load and query the IANA time zone tables on a PostgreSQL of its own
+# make demo         load, query and copy the IANA time zone tables on a PostgreSQL of its own
 # make test         the whole suite, on servers it starts itself
 # make test-oldest  the dialect's tests on the oldest SQLAlchemy that is supported
 # make test-asan    the Python suite on a core built with ASan and UBSan

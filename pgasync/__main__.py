@@ -32,7 +32,12 @@ async def demo(arguments: argparse.Namespace) -> None:
         raise SystemExit(
             "The demo needs SQLAlchemy: pip install 'pgasync[sqlalchemy]'"
         ) from None
-    await demo.run(arguments.dsn, tasks=arguments.tasks, seconds=arguments.seconds)
+    await demo.run(
+        arguments.dsn,
+        rows=arguments.rows,
+        tasks=arguments.tasks,
+        seconds=arguments.seconds,
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -50,12 +55,16 @@ def parse_arguments() -> argparse.Namespace:
     show = commands.add_parser(
         "demo",
         parents=[address],
-        help="load the IANA time zone tables through SQLAlchemy and query them",
+        help="load the IANA time zone tables and query them: through SQLAlchemy, and"
+        " in bulk by the driver alone",
         description="Works in a schema of its own, pgasync_demo, dropped at the end.",
     )
     show.add_argument("--tasks", type=int, default=50, help="concurrent tasks (50)")
     show.add_argument(
         "--seconds", type=float, default=3.0, help="how long they query (3)"
+    )
+    show.add_argument(
+        "--rows", type=int, default=1_000_000, help="copied and streamed (1000000)"
     )
     return parser.parse_args()
 

@@ -70,19 +70,25 @@ def test_kill_and_start_again() -> None:
 
 
 def test_demo() -> None:
-    with start("run_demo.py", "--tasks", "8", "--seconds", "0.5") as demo:
+    options = "--tasks", "8", "--seconds", "0.5", "--rows", "50000"
+    with start("run_demo.py", *options) as demo:
         output, _ = demo.communicate(timeout=120)
     assert demo.returncode == 0, output
-    for step in ("load", "query", "stream", "roll back", "Done"):
+    steps = "load", "query", "stream", "roll back", "copy in", "copy out", "pipeline"
+    for step in (*steps, "notify", "Done"):
         assert re.search(rf"^ *{step}\b", output, re.MULTILINE), output
 
 
-def test_demo_interrupted() -> None:
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [("query", ["--seconds=120"]), ("copy in", ["--seconds=0.2", "--rows=99999999"])],
+)
+def test_demo_interrupted(step: str, options: list[str]) -> None:
     """Ctrl-C on a terminal: the signal goes to the whole group."""
-    with start("run_demo.py", "--seconds", "120") as demo:
+    with start("run_demo.py", *options) as demo:
         assert demo.stdout is not None
         output = ""
-        while "  query" not in output:
+        while f"  {step}" not in output:
             line = demo.stdout.readline()
             assert line, output
             output += line

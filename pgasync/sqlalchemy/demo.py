@@ -2,7 +2,8 @@
 
 The package `tzdata` ships the tables: iso3166.tab (countries) and zone1970.tab
 (zones, each with the countries that use it). They are loaded, looked up by many
-tasks at once, streamed, and updated in a transaction that rolls back.
+tasks at once, streamed, and updated in a transaction that rolls back. What the driver
+does beneath, with more rows: pgasync/demo.py.
 """
 
 import asyncio
@@ -10,10 +11,7 @@ import math
 import platform
 import random
 import re
-import sys
 import time
-from collections.abc import Iterator
-from importlib import resources
 
 import sqlalchemy
 from sqlalchemy import ForeignKey, MetaData, func, select, text, update
@@ -33,9 +31,11 @@ from sqlalchemy.orm import (
     selectinload,
 )
 
+from pgasync import demo as bulk
+from pgasync.demo import Progress, degrees, rows_of
+
 SCHEMA = "pgasync_demo"
 EARTH_RADIUS_KM = 6371
-PROGRESS_EVERY_S = 0.2
 POOL_SIZE = 20
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -80,53 +80,7 @@ class Zone(Base):
     links: Mapped[list[CountryZone]] = relationship(order_by=CountryZone.position)
 
 
-class Progress:
-    """One line that is rewritten on a terminal; elsewhere a line per second."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.start = self.shown = time.perf_counter()
-        self.terminal = sys.stdout.isatty()
-        self.interval = PROGRESS_EVERY_S if self.terminal else 1.0
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.start
-
-    def update(self, state: str) -> None:
-        now = time.perf_counter()
-        if now - self.shown >= self.interval:
-            self.shown = now
-            begin, end = ("\r\x1b[K", "") if self.terminal else ("", "\n")
-            print(f"{begin}  {self.label:<12}{state}", end=end, flush=True)
-
-    def done(self, result: str) -> None:
-        begin = "\r\x1b[K" if self.terminal else ""
-        print(f"{begin}  {self.label:<12}{result}", flush=True)
-
-
 # The tables
-
-
-def rows_of(table: str) -> Iterator[list[str]]:
-    """The tab-separated rows of a table of tzdata."""
-    try:
-        folder = resources.files("tzdata")
-    except ModuleNotFoundError:
-        raise SystemExit("The demo's data is missing: pip install tzdata") from None
-    for line in (folder / "zoneinfo" / table).read_text("utf-8").splitlines():
-        if line and not line.startswith("#"):
-            yield line.split("\t")
-
-
-def degrees(angle: str) -> float:
-    """±DDMM, ±DDMMSS, ±DDDMM or ±DDDMMSS as degrees."""
-    sign = -1 if angle[0] == "-" else 1
-    digits = angle[1:]
-    whole = len(digits) % 2 + 2
-    parts = [int(digits[:whole])]
-    parts += [int(digits[i : i + 2]) for i in range(whole, len(digits), 2)]
-    return sign * math.fsum(part / 60**power for power, part in enumerate(parts))
 
 
 def read_tables() -> tuple[list[Country], list[Zone]]:
@@ -274,7 +228,7 @@ async def roll_back(sessions: Sessions) -> None:
     progress.done(f"{renamed} zones renamed in a transaction, none of them after it")
 
 
-async def run(dsn: str, *, tasks: int, seconds: float) -> None:
+async def run(dsn: str, *, rows: int, tasks: int, seconds: float) -> None:
     """The whole demo on the server of a postgresql:// URI."""
     url = sqlalchemy.make_url(dsn).set(drivername="postgresql+pgasync")
     engine = create_async_engine(url, pool_size=POOL_SIZE, max_overflow=0)
@@ -293,6 +247,7 @@ async def run(dsn: str, *, tasks: int, seconds: float) -> None:
             await query(sessions, names, tasks, seconds)
             await stream(engine)
             await roll_back(sessions)
+            await bulk.run(dsn, SCHEMA, rows=rows, tasks=tasks, seconds=seconds)
         finally:
             async with engine.begin() as connection:
                 await connection.execute(
