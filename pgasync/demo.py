@@ -112,7 +112,7 @@ async def copy_in(
             name,
             schema_name=schema,
             records=observations(zones, rows),
-            progress=lambda _, copied: progress.bar(copied, rows),
+            progress=lambda _, copied: progress.bar(copied or 0, rows),
         )
     progress.done(f"{rows:,} hours of zones: {rows / progress.seconds:,.0f} rows/s")
 

@@ -187,6 +187,19 @@ async def copy_from_query_later(room: Room, conn: Any, flow: Flow) -> None:
     await conn.copy_from_query(flow.sql, output=flow.output_later)
 
 
+async def copy_read(room: Room, conn: Any, flow: Flow) -> None:
+    async with conn.copy(f"copy ({flow.sql}) to stdout") as copy:
+        async for data in copy:
+            await flow.output_later(data)
+
+
+async def copy_rows(room: Room, conn: Any, flow: Flow) -> None:
+    sql = f"copy ({flow.sql}) to stdout (format binary)"
+    async with conn.copy(sql) as copy:
+        async for _ in copy.rows():
+            await flow.row_later()
+
+
 async def stream(room: Room, conn: Any, flow: Flow) -> None:
     async with conn.stream(flow.sql) as rows:
         async for _ in rows:
@@ -217,6 +230,8 @@ async def cursor_hold(room: Room, conn: Any, flow: Flow) -> None:
 READING = {
     "copy_from_query": Kind(copy_from_query, endless=False),
     "copy_from_query, async": Kind(copy_from_query_later),
+    "read": Kind(copy_read),
+    "rows": Kind(copy_rows),
     "stream": Kind(stream),
     "stream alone": Kind(stream_alone),
     "cursor": Kind(cursor, autocommit=False),
