@@ -167,6 +167,10 @@ struct codec_member {
     const struct codec *codec;
 };
 
+/* Whether no value that it decodes can ever hold a reference to another object of the
+ * program, so that the garbage collector need not see what is made of such values alone. */
+bool codec_is_atomic(const struct codec *codec);
+
 /* The built-in codec of `oid` (arrays included), or NULL. Static lifetime. */
 const struct codec *codec_find(uint32_t oid);
 /* For every type not found: text both ways (str in, str out). */

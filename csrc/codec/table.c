@@ -210,3 +210,22 @@ codec_at(size_t index)
     assert(index < codec_count());
     return index < CODEC_SCALARS ? &codec_scalars[index] : &codec_arrays[index - CODEC_SCALARS];
 }
+
+bool
+codec_is_atomic(const struct codec *codec)
+{
+    /* A dict, a list, or an object with attributes may be given a reference later. */
+    static const codec_decode_fn mutable[] = {
+        codec_json_decode,      codec_jsonb_decode, codec_record_decode, codec_hstore_decode,
+        codec_sparsevec_decode, codec_path_decode,  codec_inet_decode,   codec_cidr_decode,
+    };
+    if (codec->elem != NULL || codec->members != NULL || codec->arg != NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(mutable) / sizeof(mutable[0]); i++) {
+        if (codec->decode == mutable[i]) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -161,15 +161,6 @@ stmt_set_params(struct statement *stmt, size_t count, struct wire_reader *oids)
     return 0;
 }
 
-/* Values of these types are, or hold, Python containers; the garbage collector
- * has to see rows of them. */
-static bool
-codec_is_atomic(const struct codec *codec)
-{
-    return codec->elem == NULL && codec->members == NULL && codec->arg == NULL
-           && codec->oid != OID_JSON && codec->oid != OID_JSONB && codec->oid != OID_RECORD;
-}
-
 /* Bind's tail: one code for all when they agree, else a code for each. */
 static int
 stmt_make_result_formats(struct statement *stmt)
