@@ -55,6 +55,35 @@ class Driver:
             await self.conn.executemany(work.INSERT, sets)
         await self.conn.execute(work.TRUNCATE)
 
+    async def returning(self, count: int) -> None:
+        sets = work.sets()
+        for _ in work.times(count, work.BATCH):
+            cursor = await self.conn.executemany(
+                work.INSERT_RETURNING, sets, returning=True
+            )
+            rows = 0
+            async for result in cursor.results():
+                rows += len(await result.fetchall())
+            assert rows == work.BATCH
+        await self.conn.execute(work.TRUNCATE)
+
+    async def stream(self, count: int) -> None:
+        for _ in work.times(count, work.STREAMED):
+            assert await self.streamed(work.STREAMED) == work.STREAMED
+
+    async def streamed(self, rows: int) -> int:
+        seen = 0
+        async with self.conn.stream(work.SERIES, [rows]) as stream:
+            async for _ in stream:
+                seen += 1
+        return seen
+
+    async def stream_long(self, count: int) -> dict[str, float]:
+        """All in one statement."""
+        with probes.growing() as found:
+            assert await self.streamed(count) == count
+        return found
+
     async def stall(self, count: int) -> dict[str, float]:
         async with probes.ticking() as found:
             rows = await self.conn.fetch(work.SERIES, [count])
