@@ -264,13 +264,16 @@ class CopyingOut:
     ) -> str:
         """Copies the rows of a query (`COPY (query) TO STDOUT`). Returns the tag.
 
-        Values for `$1, $2 …` are given as further arguments or as `params=[…]`, those
-        for `:name` as `params={…}`. COPY takes no parameters: they are put into the
-        text as literals, by the server's own quoting and with their types. Everything
-        else as in copy_from_table().
+        `params` as everywhere: a sequence for `$1, $2 …`, a mapping for `:name`; the
+        values of `$1, $2 …` may also be arguments of their own. COPY takes no
+        parameters: they are put into the text as literals, by the server's own quoting
+        and with their types. Everything else as in copy_from_table().
         """
         if args and params is not None:
             raise InterfaceError("parameters are given as arguments or as params=")
+        alone = len(args) == 1 and isinstance(args[0], (list, tuple))
+        named = len(args) == 1 and isinstance(args[0], Mapping)
+        given = args[0] if alone or named else args or params
         chosen = {
             "format": format,
             "delimiter": delimiter,
@@ -283,7 +286,7 @@ class CopyingOut:
         }
         connection = cast("Connection", self)
         job = _Job(connection, output, chosen, progress)
-        work = job.query(query, args or params)
+        work = job.query(query, given, alone)
         return await within(limit(connection, timeout), work)
 
 
@@ -315,7 +318,7 @@ class _Job(NamedTuple):
             raise
         return operation.statusmessage or ""
 
-    async def query(self, text: str, params: object) -> str:
+    async def query(self, text: str, params: object, alone: bool) -> str:
         """The same of a query, once its parameters are in its text."""
-        text = await literals.interpolate(self.connection, text, params)
+        text = await literals.interpolate(self.connection, text, params, alone)
         return await self.table(copysql.from_query(text))

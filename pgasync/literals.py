@@ -1,7 +1,7 @@
 """Parameters for statements that take none: their values are put into the text, as
 literals that the server itself has quoted."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import sql as lexer
 from ._core import MODE_ROW, MODE_ROWS
@@ -18,8 +18,12 @@ from unnest($1::pg_catalog.oid[]) with ordinality as wanted (oid, n) order by n
 """
 
 
-async def interpolate(connection: "Connection", text: str, params: object) -> str:
+async def interpolate(
+    connection: "Connection", text: str, params: object, alone: bool = False
+) -> str:
     """The statement with a literal of the parameter's type in each parameter's place.
+
+    `alone`: a list may be the one value of a statement with one parameter, an array.
 
     The server tells the types ("prepare"), and what each value's literal is: the value
     itself goes there as a parameter. Raises DataError for a value that its type cannot
@@ -33,6 +37,8 @@ async def interpolate(connection: "Connection", text: str, params: object) -> st
         text, values = lexer.resolve(text, params)
     core = connection._core
     statement = await connection._wait(core.prepare(text))
+    if alone and _is_array(statement.parameters, values):
+        values = (list(values),)
     if len(statement.parameters) != len(values):
         raise ProgrammingError(
             f"the statement takes {len(statement.parameters)} parameter(s), but "
@@ -50,6 +56,14 @@ async def interpolate(connection: "Connection", text: str, params: object) -> st
     )
     typed = [f"({a}::{name})" for a, name in zip(literals, names, strict=True)]
     return lexer.replace_parameters(text, typed, backslashes=not plain)
+
+
+def _is_array(types: tuple[int, ...], values: tuple[Any, ...]) -> bool:
+    """Whether the values are the elements of the only parameter."""
+    row = BUILTIN.get(types[0]) if len(types) == 1 else None
+    if row is None or not row[2].endswith("[]"):
+        return False
+    return len(values) != 1 or not isinstance(values[0], (list, tuple))
 
 
 async def _type_names(

@@ -225,7 +225,7 @@ async def test_values(conn: pgasync.Connection, strings: str) -> None:
         text = f"coalesce($1::{kind}::text, 'NULL')"
         wanted = await conn.fetchval(f"select {text}", [value])
         query = f"select encode(convert_to({text}, 'utf8'), 'hex')"
-        got = bytes.fromhex(await copied(conn, query, value)).decode()
+        got = bytes.fromhex(await copied(conn, query, [value])).decode()
         assert got == wanted, (kind, value)
 
 
@@ -239,7 +239,12 @@ async def test_parameters(conn: pgasync.Connection) -> None:
     assert await copied(conn, query, params=(2, None, 3)) == ""
     named = "select :a::int, :b::text, ':a', :a::text"
     assert await copied(conn, named, params={"a": 1, "b": "x"}) == "1\tx\t:a\t1\n"
-    assert await copied(conn, "select ($1::int[])[2]", [1, 2]) == "2\n"
+    assert await copied(conn, named, {"a": 1, "b": "x"}) == "1\tx\t:a\t1\n"
+    assert await copied(conn, query, [9, [2, 3], 3]) == "1\n4\n5\n"
+    assert await copied(conn, "select $1::int", [3]) == "3\n"
+    second = "select ($1::int[])[2]"
+    for given in ([1, 2], [[1, 2]], [(1, 2)]):
+        assert await copied(conn, second, given) == "2\n"
     assert await copied(conn, "select -$1::int", 3) == "-3\n"
     await conn.execute("create type pg_temp.mood as enum ('s''ad', 'ok')")
     assert await copied(conn, "select $1::pg_temp.mood", "s'ad") == "s'ad\n"
