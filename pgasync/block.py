@@ -56,12 +56,19 @@ class Block:
         the core, which keeps others out; they get their turn when the owner ends."""
         owner = self._running_owner()
         if owner is None:
-            self._abandoned()
+            if self._is_here():
+                self._abandoned()
             return True
         if owner is asyncio.current_task():
             return True
-        self._watch(owner)
+        if self._is_here():
+            self._watch(owner)
         return False
+
+    def _is_here(self) -> bool:
+        """Whether it is the connection's loop that runs: another thread may ask."""
+        core = self._core
+        return core is not None and core.loop is asyncio.get_running_loop()
 
     def _running_owner(self) -> Task | None:
         owner = None if self._owner is None else self._owner()

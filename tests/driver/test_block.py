@@ -317,6 +317,98 @@ async def test_lost_while_others_wait(conn: Any, connect: Callable[..., Any]) ->
     assert caught.value.outcome == "not_sent"
 
 
+async def stream(conn: Any) -> list[Any]:
+    async with conn.stream("select generate_series(1, 3) as n") as rows:
+        return [row.n async for row in rows]
+
+
+async def copy_in(conn: Any) -> Any:
+    return await conn.copy_records_to_table("block_bulk", records=[(1,), (2,), (3,)])
+
+
+async def copy_out(conn: Any) -> bytes:
+    pieces: list[bytes] = []
+    await conn.copy_from_query("select 7", output=pieces.append)
+    return b"".join(pieces)
+
+
+async def many(conn: Any) -> int:
+    sql = "insert into block_bulk values ($1)"
+    return int((await conn.executemany(sql, ((n,) for n in range(5)))).rowcount)
+
+
+async def server_cursor(conn: Any) -> int:
+    async with conn.cursor("outside", withhold=True) as cursor:
+        await cursor.execute("select generate_series(1, 200)")
+        return len([row async for row in cursor])
+
+
+@pytest.fixture
+async def bulk(conn: Any) -> AsyncIterator[Any]:
+    await conn.execute(
+        "drop table if exists block_bulk; create table block_bulk (n int)"
+    )
+    yield conn
+    await conn.execute("drop table block_bulk")
+
+
+WORKS = [stream, copy_in, copy_out, many, server_cursor]
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.__name__)
+async def test_bulk_of_others_waits(bulk: Any, work: Callable[..., Any]) -> None:
+    with pytest.raises(KeyError):
+        async with bulk.transaction():
+            xid = await bulk.fetchval(XID)
+            task = outside(work(bulk))
+            assert await waits(task)
+            assert await bulk.fetchval(XID) == xid
+            raise KeyError
+    result = await task
+    assert result == await work(bulk)
+    async with bulk.transaction():  # inside it just runs
+        assert await work(bulk) == result
+    kept = await bulk.fetchval("select count(*) from block_bulk")
+    assert kept == {copy_in: 9, many: 15}.get(work, 0)
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.__name__)
+async def test_bulk_of_others_given_up(bulk: Any, work: Callable[..., Any]) -> None:
+    async with bulk.transaction():
+        await bulk.execute("insert into block_bulk values (0)")
+        task = outside(work(bulk))
+        assert await waits(task)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await bulk.fetchval("select count(*) from block_bulk") == 1
+    assert await bulk.fetchval("select count(*) from block_bulk") == 1
+
+
+async def test_block_waits_for_a_stream_of_another_task(bulk: Any) -> None:
+    go = asyncio.Event()
+
+    async def slowly() -> int:
+        count = 0
+        async with bulk.stream("select generate_series(1, 100000)") as rows:
+            async for _ in rows:
+                count += 1
+                if count == 1:
+                    await go.wait()
+        return count
+
+    async def block() -> Any:
+        async with bulk.transaction():
+            return await bulk.fetchval("select 1")
+
+    streaming = outside(slowly())
+    await asyncio.sleep(SOON_S)
+    task = outside(block())
+    assert await waits(streaming, task)
+    go.set()
+    assert await asyncio.gather(streaming, task) == [100000, 1]
+
+
 async def test_siblings_nest_one_after_the_other(conn: Any) -> None:
     """Their savepoints would undo each other."""
     await conn.execute("create temp table sibling (n int)")
@@ -467,6 +559,28 @@ def test_loop_that_ends_inside(dsn: str) -> None:
     second.run_until_complete(conn.close())
     second.close()
     task._log_destroy_pending = False
+
+
+async def test_another_thread(conn: Any) -> None:
+    """It cannot take the connection along while its block is open here."""
+
+    def elsewhere(sql: str) -> Any:
+        async def run() -> Any:
+            return await conn.fetchval(sql)
+
+        return asyncio.run(run())
+
+    loop = asyncio.get_running_loop()
+    async with conn.transaction():
+        await conn.execute("select 1")
+        with pytest.raises(pgasync.InterfaceError, match="busy in the event loop"):
+            await loop.run_in_executor(None, elsewhere, "select 1")
+        assert await conn.fetchval("select 2") == 2
+        # asyncio.to_thread() takes the context along: that is inside.
+        context = contextvars.copy_context()
+        work = loop.run_in_executor(None, context.run, elsewhere, "select 3")
+        assert await work == 3
+        assert await conn.fetchval("select 4") == 4
 
 
 async def test_storm(conn: Any) -> None:
