@@ -104,6 +104,26 @@ class Driver:
             await self.conn.copy_to_table("many", source=source)
         await self.conn.execute(work.TRUNCATE)
 
+    async def notify(self, count: int) -> None:
+        """An iterator, which is read while they come: its queue is bounded."""
+
+        async def read(notifications: pgasync.Notifications) -> None:
+            seen = 0
+            async for _ in notifications:
+                seen += 1
+                if seen == count:
+                    break
+
+        sql = work.NOTIFY.replace("$1", str(work.NOTIFIED))
+        async with (
+            pgasync.connect(self.dsn, autocommit=True) as sender,
+            self.conn.listen("bench") as notifications,
+        ):
+            reading = asyncio.ensure_future(read(notifications))
+            for _ in work.times(count, work.NOTIFIED):
+                await sender.execute(sql)
+            await reading
+
     async def connect(self, count: int) -> None:
         for _ in range(count):
             conn = await pgasync.connect(self.dsn, autocommit=True)

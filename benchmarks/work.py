@@ -68,7 +68,12 @@ SERIES = """
 select i, 'name ' || i, i * 0.5::float8 from (select generate_series(1, $1) i) s
 """
 COPY_OUT = SERIES.replace("$1", str(COPIED)).strip()
-NOTIFY = "select pg_notify('bench', 'job ' || i) from generate_series(1, $1) i"
+# One row, so that what is measured is to receive.
+NOTIFY = """
+select count(*) from (
+    select pg_notify('bench', 'job ' || i) from generate_series(1, $1) i offset 0
+) sent
+"""
 
 
 KEYS = [i * 7919 % ACC_ROWS + 1 for i in range(1000)]

@@ -65,8 +65,11 @@ class Inbox:
         """Takes a notification in, if there is room or some is made."""
         if self.ended or self._is_full():
             self._refuse(notification)
-        else:
-            self._add(notification)
+            return
+        self._items.append(notification)
+        self._held += len(notification.payload)
+        if self._waiters:
+            self._wake_one()
 
     def _is_full(self) -> bool:
         return len(self._items) >= self.size or self._held >= PAYLOADS_MAX

@@ -22,7 +22,6 @@ from . import _core, sql, tls
 from .conninfo import Config
 from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
-from .notifications import Notification
 from .saslprep import saslprep
 from .sockets import Address, open_socket
 from .timeouts import helper_task, signalled, until
@@ -384,7 +383,7 @@ class Link:
         """To whom it concerns; runs no code of theirs."""
         wrapper = self._connection()
         if wrapper is not None and wrapper._channels is not None:
-            wrapper._channels.deliver(Notification(channel, payload, pid))
+            wrapper._channels.deliver(pid, channel, payload)
 
     def parameter(self, name: str, value: str) -> None:
         """The core has stored it in its `parameters`."""

@@ -120,7 +120,7 @@ class _Session:
         self._items = items
         self._loop = asyncio.get_running_loop()
         self._held: list[Notification] | None = []
-        self.heard = monotonic()
+        self.begun = self.heard = monotonic()
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     def put(self, notification: Notification) -> None:
@@ -185,6 +185,7 @@ class Listener:
         self._reconnect_timeout = _limit("reconnect_timeout", reconnect_timeout)
         self._refusal_timeout = _limit("refusal_timeout", refusal_timeout)
         self._entered = False
+        self._short = 0  # sessions in a row that hardly lived
         self._session: _Session | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -313,23 +314,24 @@ class Listener:
             if left > 0:
                 await signalled(session.lost, left)
                 continue
-            with self._limited(session.connection, "a ping"):
-                await session.connection._core.query("")
+            connection = session.connection
+            try:
+                with self._limited(connection, "a ping"):
+                    await connection._core.query("")
+            except Error as error:
+                connection._break(ConnectionLost(f"a ping failed: {error}"))
+            else:
                 session.heard = monotonic()
 
     @contextlib.contextmanager
     def _limited(self, connection: Connection, what: str) -> Iterator[None]:
-        """Ends the connection when it takes too long. An error means that it is lost,
-        or that somebody has cancelled the empty query."""
+        """Ends the connection when it takes too long."""
         timeout = self._ping_timeout
         late = ConnectionLost(f"the server did not answer {what} within {timeout:g} s")
         loop = asyncio.get_running_loop()
         timer = loop.call_later(timeout, connection._break, late)
         try:
             yield
-        except Error:
-            if not connection.closed and what != "a ping":
-                raise
         finally:
             timer.cancel()
 
@@ -341,8 +343,6 @@ class Listener:
             with self._limited(connection, "LISTEN"):
                 registry = connection._listening()
                 await registry.listen(self._channels, session)
-            if connection.closed:
-                connection._raise_closed()
         except BaseException:
             session.drop()
             raise
@@ -354,6 +354,7 @@ class Listener:
         since = _now() - datetime.timedelta(seconds=monotonic() - old.heard)
         reason = str(old.error or "the connection was closed")
         log.warning("listener: %s; connecting again", reason)
+        await self._pause_between(old)
         attempt = _Attempts(self._reconnect_timeout, self._refusal_timeout, loop.time())
         while True:
             attempt.count += 1
@@ -367,6 +368,14 @@ class Listener:
         session.begin(Gap(reason, since, attempt.count))
         log.info("listener: listens again, after %d attempts", attempt.count)
         return session
+
+    async def _pause_between(self, old: _Session) -> None:
+        """Where sessions end as soon as they have begun, one after the other."""
+        if monotonic() - old.begun > self._pauses[1]:
+            self._short = 0
+        elif self._short > 0:
+            await asyncio.sleep(_pause(self._pauses, self._short))
+        self._short += 1
 
 
 class _Attempts:

@@ -95,10 +95,14 @@ class Channels:
         """The channels that somebody listens to."""
         return [*self._receivers]
 
-    def deliver(self, notification: Notification) -> None:
+    def deliver(self, pid: int, channel: str, payload: str) -> None:
         """To all who listen; runs no code of others."""
-        for receiver in self._receivers.get(notification.channel, ()):
-            receiver.put(notification)
+        receivers = self._receivers.get(channel)
+        if receivers is not None:
+            # What the class's own __new__ does, in half of the time.
+            notification = tuple.__new__(Notification, (channel, payload, pid))
+            for receiver in receivers:
+                receiver.put(notification)
 
     def end(self, error: BaseException | None) -> None:
         """The connection has ended: by close(), when `error` is not a loss."""
