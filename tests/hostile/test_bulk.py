@@ -214,15 +214,17 @@ WRITES = [
 ]
 
 
-def honest(peer: Peer) -> None:
-    """Serves what follows; what is left of the data does not count, as it does not
-    with PostgreSQL."""
+def honest(peer: Peer, copied: Script | None = None) -> None:
+    """Serves what follows, COPY as told. What is left of the data of a COPY does not
+    count, as it does not with PostgreSQL."""
     server = Server(peer, {})
     while True:
         tag, body = peer.recv()
         if tag == b"X":
             return
-        if tag not in b"dcf":
+        if tag == b"Q" and copied is not None:
+            copied(peer)
+        elif tag not in b"dcf":
             peer.send(server.reply(tag, body))
 
 
@@ -373,5 +375,72 @@ async def test_endless(sql: str) -> None:
             await asyncio.wait_for(conn.fetchval("select 1"), LIMIT_S)
         assert time.monotonic() - started < LIMIT_S / 2
         assert conn.closed
+        await conn.close()
+    assert not server.failures
+
+
+# --- rows of a COPY TO STDOUT ------------------------------------------------
+
+HEAD = b"PGCOPY\n\xff\r\n\0" + int4(0) * 2
+TRAILER = b"\xff\xff"
+SEVEN = b"\0\1" + int4(4) + int4(7)
+
+
+class Rows(NamedTuple):
+    """The bytes of a binary COPY of one integer column, in one CopyData each."""
+
+    name: str
+    pieces: tuple[bytes, ...]
+    error: Any = errors.ProtocolViolation
+
+
+ROWS = [
+    Rows("nothing", ()),
+    Rows("empty_piece", (b"",)),
+    Rows("text", (b"7\n",)),
+    Rows("signature", (b"PGCOPY\n\xff\r\r\0" + int4(0) * 2 + TRAILER,)),
+    Rows("half_a_head", (HEAD[:13],)),
+    Rows("flag_of_oids", (HEAD[:11] + int4(1 << 16) + int4(0), SEVEN, TRAILER)),
+    Rows("unknown_flag", (HEAD[:11] + int4(1 << 20) + int4(0), SEVEN, TRAILER)),
+    Rows("extension_missing", (HEAD[:15] + int4(100), SEVEN, TRAILER)),
+    Rows("extension_huge", (HEAD[:15] + int4(2**31 - 1), SEVEN, TRAILER)),
+    Rows("extension_negative", (HEAD[:15] + int4(-1), SEVEN, TRAILER)),
+    Rows("no_fields", (HEAD, b"\0\0", TRAILER), pgasync.DataError),
+    Rows("two_fields", (HEAD, b"\0\2" + SEVEN[2:] * 2, TRAILER), pgasync.DataError),
+    Rows("32767_fields", (HEAD, b"\x7f\xff" + SEVEN[2:], TRAILER)),
+    Rows("count_minus_2", (HEAD, b"\xff\xfe", TRAILER)),
+    Rows("length_minus_2", (HEAD, b"\0\1" + int4(-2), TRAILER)),
+    Rows("length_huge", (HEAD, b"\0\1" + int4(2**31 - 1) + b"x" * 1000, TRAILER)),
+    Rows("length_3", (HEAD, b"\0\1" + int4(3) + b"abc", TRAILER), pgasync.DataError),
+    Rows("half_a_row", (HEAD, SEVEN, SEVEN[:7])),
+    Rows("no_trailer", (HEAD, SEVEN)),
+    Rows("behind_the_trailer", (HEAD, SEVEN, TRAILER, SEVEN)),
+    Rows("trailer_twice", (HEAD, SEVEN, TRAILER + TRAILER)),
+]
+
+
+@pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)
+async def test_rows(case: Rows) -> None:
+    """Rows that do not fit: an error, and the connection goes on, as the COPY itself
+    has kept the rules."""
+    sql = "copy (select 1 as v) to stdout (format binary)"
+
+    def copied(peer: Peer) -> None:
+        peer.send(copy(OUT, 1, overall=1), *map(data, case.pieces))
+        peer.send(DONE, complete("COPY 1"), ready())
+
+    def script(peer: Peer) -> None:
+        peer.startup()
+        honest(peer, copied)
+
+    with MockServer(script) as server:
+        conn = await connect(server, cancel_timeout=0.3)
+        got = []
+        with pytest.raises(case.error):
+            async with conn.copy(sql) as copy_out:
+                async for row in copy_out.rows():
+                    got.append(row)
+        assert got in ([], [(7,)])
+        assert await asyncio.wait_for(conn.fetchval("select 7"), LIMIT_S) == 7
         await conn.close()
     assert not server.failures
