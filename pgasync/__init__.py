@@ -21,6 +21,7 @@ from .errors import (
     NotificationOverflow,
     NotSupportedError,
     OperationalError,
+    PipelineAborted,
     ProgrammingError,
     ProtocolViolation,
     QueryTimeout,
@@ -31,6 +32,7 @@ from .errors import (
 from .link import Notice
 from .listen import Gap, Listener, listen
 from .notifications import Notification, Notifications
+from .pipeline import Pipeline, PipelineResult
 from .registry import Registry as TypeRegistry
 from .rows import Row
 from .servercursor import ServerCursor
@@ -129,6 +131,9 @@ __all__ = [
     "NotificationOverflow",
     "Notifications",
     "OperationalError",
+    "Pipeline",
+    "PipelineAborted",
+    "PipelineResult",
     "PreparedStatement",
     "ProgrammingError",
     "ProtocolViolation",

@@ -41,6 +41,9 @@ class Link(Protocol):
         """Parameters that are neither None, tuple nor list. Mapping: rewrites
         `:name`. A str, bytes or scalar: raises. May raise; called from execute."""
     def is_script(self, sql: str) -> bool: ...
+    def check_pipeline(self) -> None:
+        """A request is made while `pipelines` is not 0. InterfaceError: it would wait
+        for one of them, which waits for it."""
     def types(self, core: Connection, oids: Sequence[int]) -> str | None:
         """A statement or a value has types without a codec, or (an OID that has one)
         that are not what their codec says: puts what is known by put_codec(). Returns
@@ -125,6 +128,11 @@ class Operation:
     def exception(self) -> BaseException | None: ...
     def get_loop(self) -> AbstractEventLoop: ...
     def cancel(self, msg: object = None) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def add_done_callback(
+        self, callback: Callable[[Operation], object], *, context: Any = None
+    ) -> None:
+        """One, in place of an await."""
     def expire(self, error: BaseException) -> bool:
         """Gives the request up as cancel() does, but the awaiting coroutine gets
         `error` (a QueryTimeout). False when it is done already."""
@@ -325,6 +333,28 @@ class Connection:
     def query(self, sql: str, /) -> Operation:
         """Simple protocol, never BEGIN in front, rows are dropped: COMMIT,
         ROLLBACK, SAVEPOINT, a ping (""). MODE_RESULT."""
+    def segment(self) -> Operation:
+        """A pipeline's turn: when it is done, what other methods ask for waits for
+        sync(). Result: None."""
+    def foresee(
+        self, statements: list[tuple[str, tuple[object, ...]]], /
+    ) -> list[Operation]:
+        """Has statements with their parameters described for pipe(), in one write where
+        nothing else is described. Results: None."""
+    def pipe(
+        self, sql: str, params: object, mode: int, row_factory: Any, /
+    ) -> Operation:
+        """As execute(), without a Sync of its own; written with others, pipe_flush() or
+        sync(). Raises PipelineAborted when a statement of the segment has failed."""
+    def pipe_flush(self) -> None:
+        """Sends what pipe() was given, and has the server send its answers."""
+    def sync(self, undo: bool, /) -> Operation:
+        """The segment's end. `undo`: what was sent of it is rolled back where it is an
+        implicit transaction, which happens also when one of its statements could not be
+        sent. Result: None; raises what the commit raises."""
+    pipelines: int  # how many are open: requests ask link.check_pipeline() then
+    @property
+    def crowded(self) -> bool: ...  # so much waits to be written that drain() is due
     def drain(self) -> Operation:
         """Waits until most of what was written has gone out to the socket: for whoever
         makes bytes faster than the server takes them. No request. Result: None."""

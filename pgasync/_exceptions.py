@@ -21,6 +21,7 @@ __all__ = [
     "NotSupportedError",
     "NotificationOverflow",
     "OperationalError",
+    "PipelineAborted",
     "ProgrammingError",
     "ProtocolViolation",
     "QueryTimeout",
@@ -205,6 +206,13 @@ class InvalidCachedStatement(OperationalError):
     @property
     def retryable(self) -> bool:
         return True
+
+
+class PipelineAborted(OperationalError):
+    """A statement of a pipeline did not run, because one before it had failed:
+    `__cause__` is that error. It is as if it had not been sent."""
+
+    outcome = "not_sent"
 
 
 class TransactionRolledBack(OperationalError):

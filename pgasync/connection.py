@@ -17,6 +17,7 @@ from .cursor import Cursor
 from .errors import ConnectionLost, Error, InterfaceError, QueryTimeout
 from .link import Link
 from .notifications import Listening
+from .pipeline import Pipeline
 from .registry import Registry
 from .rows import scalar
 from .script import Script
@@ -399,6 +400,14 @@ class Connection(Listening, Copying):
         """
         return Transaction(self, isolation, readonly, deferrable)
 
+    def pipeline(self, *, timeout: float | None = None) -> Pipeline:
+        """`async with conn.pipeline() as p:` sends several statements without waiting
+        for each answer; outside of a transaction they are one. See Pipeline. `timeout`
+        (s) is for the end of the block, where QueryTimeout is raised."""
+        if self.closed:
+            self._raise_closed()
+        return Pipeline(self, self._timeout if timeout is None else timeout)
+
     def _check_no_block(self, what: str) -> None:
         if self._transactions and self._core.admits():
             raise InterfaceError(
@@ -448,7 +457,7 @@ class Connection(Listening, Copying):
         for stream in [*self._link.streams]:
             stream._close()
         try:
-            if core.pending:
+            if core.pending and not core.pipelines:
                 await self._quiesce(timeout)
         finally:
             self.terminate()

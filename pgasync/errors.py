@@ -10,6 +10,8 @@ from pgasync._exceptions import *  # noqa: F403
 from pgasync._sqlstates import *  # noqa: F403
 from pgasync._sqlstates import BASES, SQLSTATES
 
+SHOWN = 60  # characters of another statement's text
+
 # Fields of an ErrorResponse that become attributes under another name.
 _ATTRIBUTES = {
     "C": "sqlstate",
@@ -98,6 +100,28 @@ def rolled_back(query: str | None, /) -> tree.TransactionRolledBack:
     )
     error.query = query
     return error
+
+
+def aborted(query: str | None, cause: BaseException | None, /) -> tree.PipelineAborted:
+    """The exception for a statement of a pipeline that did not run because of `cause`;
+    None: because one before it was cancelled."""
+    if cause is None:
+        why = "a statement before it was cancelled"
+    elif isinstance(cause, tree.Error) and cause.query is not None:
+        why = (
+            f"a statement before it failed: {cause.message} ({_shortened(cause.query)})"
+        )
+    else:
+        why = f"a statement before it failed: {type(cause).__name__}: {cause}"
+    error = tree.PipelineAborted(f"not run, as {why}")
+    error.query = query
+    error.__cause__ = cause
+    return error
+
+
+def _shortened(query: str) -> str:
+    text = " ".join(query.split())
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 def _fill(

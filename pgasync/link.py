@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import _core, sql, tls
+from . import _core, pipeline, sql, tls
 from .conninfo import Config
 from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
@@ -126,6 +126,11 @@ class Link:
 
     resolve = staticmethod(sql.resolve)
     is_script = staticmethod(sql.is_script)
+
+    def check_pipeline(self) -> None:
+        """InterfaceError when a request would wait for a pipeline that waits for it."""
+        pipeline.check(self)
+
     infer = staticmethod(infer)
 
     def __init__(

@@ -4,6 +4,7 @@
 #include "errors.h"
 #include "flow.h"
 #include "many.h"
+#include "pipeline.h"
 
 int
 block_init(struct core_state *st, PyObject *module)
@@ -117,7 +118,8 @@ Connection_enter_block(struct connection *conn, PyObject *block)
         return NULL;
     }
     struct operation *op = op_new(conn->st, conn->loop, OP_TURN, OP_NONE, NULL);
-    if (op == NULL) {
+    if (op == NULL || (conn->pipelines != 0 && segment_check_request(conn, op) < 0)) {
+        Py_XDECREF(op);
         return NULL;
     }
     op->params = Py_NewRef(block);

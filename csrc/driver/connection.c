@@ -3,6 +3,7 @@
 #include "copy.h"
 #include "block.h"
 #include "errors.h"
+#include "pipeline.h"
 #include "flow.h"
 #include "many.h"
 
@@ -115,7 +116,8 @@ void
 conn_check_cancel(struct connection *conn)
 {
     if (!conn->closed && !conn->cancelling && conn->abandoned > 0
-        && conn->abandoned == conn->in_flight) {
+        && (conn->abandoned == conn->in_flight || segment_is_forlorn(conn))) {
+        segment_cut(conn);
         conn->cancelling = true;
         conn_write_now(conn); /* what is not there cannot be stopped */
         if (conn_tell(conn, conn->st->name_abandoned, PyTuple_Pack(1, conn)) < 0) {
@@ -131,6 +133,10 @@ conn_dequeue(struct connection *conn, struct operation *op)
 {
     if (op->kind == OP_FEED) {
         many_forget_feeder(op);
+        return;
+    }
+    if (op->piped) {
+        op_queue_remove(&conn->segment.waiting, op);
         return;
     }
     if (op->kind == OP_DRAIN) {
@@ -262,8 +268,8 @@ conn_outcome(struct connection *conn, const struct operation *op)
     }
     /* The FATAL came in place of the answer: the server did not finish it. A
      * COMMIT may have become durable before that. */
-    if (conn->fatal_fields != NULL && op->kind != OP_COMMIT && op->tag_len == 0
-        && !sql_is_commit(op->sql)) {
+    if (conn->fatal_fields != NULL && op->kind != OP_COMMIT && op->kind != OP_SYNC
+        && op->tag_len == 0 && !sql_is_commit(op->sql)) {
         return OUTCOME_FAILED;
     }
     return OUTCOME_IN_DOUBT;
@@ -319,7 +325,9 @@ conn_end_all(struct connection *conn, PyObject *error)
     }
     Py_XDECREF((PyObject *)waiter);
     conn_end_queue(conn, &conn->sent, error);
+    conn_end_queue(conn, &conn->segment.waiting, error);
     conn_end_queue(conn, &conn->deferred, error);
+    segment_forget(conn);
     conn_end_queue(conn, &conn->drains, error);
     conn_end_queue(conn, &conn->outsiders, error);
     block_forget(conn);
@@ -483,7 +491,7 @@ Connection_on_readable(struct connection *conn, PyObject *unused)
     if (conn->sent.head != NULL && conn->sent.head->flow != NULL) {
         flow_deliver(conn, conn->sent.head);
     }
-    if (conn->deferred.head != NULL && !conn->closed) {
+    if ((conn->deferred.head != NULL || conn->segment.waiting.head != NULL) && !conn->closed) {
         conn_start_deferred(conn);
     }
     conn->pumping = false;

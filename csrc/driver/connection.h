@@ -7,6 +7,7 @@
  *   write.c       bytes → socket
  *   bind.c        values → Bind
  *   many.c, feed.c  one statement for many sets of parameters
+ *   pipeline.c    several statements under one Sync
  *   hints.c       parameters whose type only their value tells
  *   lookup.c      types that have to be asked for first
  *   flow.c        not more than can be taken, either way
@@ -43,6 +44,16 @@ struct op_queue {
     struct operation *tail;
 };
 
+/* What belongs to one Sync; see pipeline.h. */
+struct segment {
+    struct op_queue waiting; /* of it, not encoded yet */
+    PyObject *error; /* why nothing more of it runs, or NULL */
+    bool open;   /* the connection is its own */
+    bool begun;  /* something of it has been encoded */
+    bool failed; /* the server skips to its Sync */
+    bool cut;    /* its Sync has been sent before its owner asked for it */
+};
+
 struct connection {
     PyObject_HEAD
     struct core_state *st;
@@ -65,6 +76,9 @@ struct connection {
     struct wire_buffer out;
     struct op_queue sent;     /* in flight, in order; owns a reference each */
     struct op_queue deferred; /* not encoded yet */
+    struct segment segment;   /* of a pipeline */
+    int pipelines;            /* how many are open */
+    bool foreseeing;          /* descriptions of several statements go out together */
     struct op_queue drains;   /* wait until `out` is short: not requests */
     struct op_queue outsiders; /* wait until the block has ended */
     struct operation *fed;    /* those whose sets come by and by: see many.h; borrowed */
@@ -123,7 +137,8 @@ conn_fail(struct connection *conn, enum wire_status why, const char *message, in
 /* The exception of a closed connection: a new reference. `op` may be NULL. */
 PyObject *conn_loss(struct connection *conn, const struct operation *op);
 
-/* Asks link for a CancelRequest when all that is in flight has been given up. */
+/* Asks link for a CancelRequest when all that is in flight has been given up, or what has
+ * not is part of a segment and awaited by nobody. */
 void conn_check_cancel(struct connection *conn);
 
 /* Removes the reader and the writer, closes the descriptor. Idempotent. */
@@ -205,6 +220,9 @@ PyObject *core_attach(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
  * nothing was sent, nothing is queued. Takes its own references. */
 int conn_submit(struct connection *conn, struct operation *op);
 
+/* Sends an OP_SYNC that nobody awaits. -1 with an exception. */
+int conn_send_sync(struct connection *conn, struct operation *op);
+
 #define REQUEST_WAITS (-2)
 
 /* Second flight of an operation whose statement has been described. -1 with an
@@ -227,9 +245,8 @@ void conn_start_deferred(struct connection *conn);
 /* Writes what the socket takes; the writer is registered for the rest. */
 void conn_flush(struct connection *conn);
 
-/* A request has been encoded: writes it now, or together with others in this turn of the
- * loop. */
-void conn_write(struct connection *conn);
+/* `op` has been encoded: writes it now, or together with others in this turn of the loop. */
+void conn_write(struct connection *conn, const struct operation *op);
 
 /* Writes what conn_write() has kept back, if anything. */
 void conn_write_now(struct connection *conn);
@@ -325,17 +342,38 @@ int conn_retry(struct connection *conn, struct operation *op);
  * be sent again. */
 bool conn_heal(struct connection *conn, struct operation *op);
 
+/* Those that are held back fail with what the server said to them. */
+void conn_heal_none(struct connection *conn);
+
 /* pump.c */
+
+/* The first flight of the head of `sent` is over. True: the second one is out, or its turn
+ * comes later. */
+bool conn_described(struct connection *conn, struct operation *op);
+
+/* The head of `sent` has had its whole answer: it leaves the queue. False: it waits for
+ * types that have to be looked up. */
+bool conn_complete(struct connection *conn, struct operation *op);
+
+/* After operations have left `sent`: sees to those that were given up. */
+static inline void
+conn_note_abandoned(struct connection *conn)
+{
+    if (conn->abandoned > 0) {
+        conn_check_cancel(conn);
+    }
+}
 
 /* After another flight was encoded, with its status. True: it is out, or its turn comes
  * later. */
 bool conn_went_on(struct connection *conn, struct operation *op, int status);
 
-/* True when the text (str, or NULL) is COMMIT or END, whatever comments stand in front. */
-bool sql_is_commit(PyObject *sql);
+/* Whether the text (str, or NULL) begins with a word (in lower case), whatever comments and
+ * spaces stand in front. */
+bool sql_begins(PyObject *sql, const char *word);
 
-/* The same for COPY. */
-bool sql_is_copy(PyObject *sql);
+/* The same for COMMIT and END. */
+bool sql_is_commit(PyObject *sql);
 
 /* Decodes a row into the operation's result; see rows.h. */
 enum rows_status
@@ -376,6 +414,11 @@ int conn_check_sql(struct connection *conn, PyObject *sql);
 /* Checks that a statement may have so many parameters. -1 with a ProgrammingError. */
 int conn_check_count(struct connection *conn, Py_ssize_t given);
 
+/* An operation for a text or a Statement; texts are checked, parameters resolved. NULL with
+ * an exception. */
+struct operation *conn_new_execution(struct connection *conn, enum op_kind kind, enum op_mode mode,
+                                     PyObject *sql, PyObject *params);
+
 /* Methods of the Python type; see _core.pyi. */
 PyObject *Connection_startup(struct connection *conn, PyObject *args);
 PyObject *Connection_scram_key(struct connection *conn, PyObject *key);
@@ -409,6 +452,14 @@ conn_codec_ctx(struct connection *conn)
 }
 
 /* Queues */
+
+/* Where a request waits that comes next. */
+static inline struct op_queue *
+conn_queue_borrow(struct connection *conn, const struct operation *op)
+{
+    return op->piped ? &conn->segment.waiting : &conn->deferred;
+}
+
 static inline void
 op_queue_push(struct op_queue *queue, struct operation *op)
 {

@@ -142,10 +142,9 @@ new_operation(struct connection *conn, enum op_kind kind, enum op_mode mode, PyO
     return op;
 }
 
-/* Texts are checked, parameters resolved; NULL with an exception. */
-static struct operation *
-new_execution(struct connection *conn, enum op_kind kind, enum op_mode mode, PyObject *sql,
-              PyObject *params)
+struct operation *
+conn_new_execution(struct connection *conn, enum op_kind kind, enum op_mode mode, PyObject *sql,
+                   PyObject *params)
 {
     bool text = !Py_IS_TYPE(sql, conn->st->statement_type);
     if (text && conn_check_sql(conn, sql) < 0) {
@@ -178,8 +177,8 @@ Connection_execute(struct connection *conn, PyObject *const *args, Py_ssize_t na
     if (mode < OP_RESULT || mode > OP_NONE) {
         return PyErr_Occurred() ? NULL : errors_set(PyExc_ValueError, "unknown mode %ld", mode);
     }
-    struct operation *op =
-        new_execution(conn, OP_EXECUTE, (enum op_mode)mode, args[0], nargs > 1 ? args[1] : NULL);
+    struct operation *op = conn_new_execution(conn, OP_EXECUTE, (enum op_mode)mode, args[0],
+                                              nargs > 1 ? args[1] : NULL);
     if (op == NULL) {
         return NULL;
     }
@@ -248,7 +247,7 @@ Connection_open_portal(struct connection *conn, PyObject *args)
         || conn_enter(conn) < 0) {
         return NULL;
     }
-    struct operation *op = new_execution(conn, OP_PORTAL_OPEN, OP_RESULT, sql, params);
+    struct operation *op = conn_new_execution(conn, OP_PORTAL_OPEN, OP_RESULT, sql, params);
     return submit_portal(conn, op, portal, rows_max, row_factory, either != 0);
 }
 

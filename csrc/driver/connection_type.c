@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "flow.h"
 #include "many.h"
+#include "pipeline.h"
 #include "tls.h"
 
 #include <unistd.h>
@@ -139,11 +140,13 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->waiter);
     Py_VISIT(conn->block);
     Py_VISIT(conn->claims);
+    Py_VISIT(conn->segment.error);
     int status = codec_options_traverse(&conn->options, visit, arg);
     status = status != 0 ? status : conn_trace_traverse(conn, visit, arg);
     status = status != 0 ? status : book_traverse(&conn->book, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->sent, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->deferred, visit, arg);
+    status = status != 0 ? status : op_queue_traverse(&conn->segment.waiting, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->drains, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->outsiders, visit, arg);
     return status != 0 ? status : op_queue_traverse(&conn->ready, visit, arg);
@@ -165,6 +168,8 @@ conn_release(struct connection *conn)
     conn->closed = true;
     op_queue_release(&conn->sent);
     op_queue_release(&conn->deferred);
+    op_queue_release(&conn->segment.waiting);
+    segment_forget(conn);
     op_queue_release(&conn->drains);
     op_queue_release(&conn->outsiders);
     block_forget(conn);
@@ -291,6 +296,9 @@ Connection_get_pending(struct connection *conn, void *closure)
     for (struct operation *op = conn->outsiders.head; op != NULL; op = op->next) {
         pending += 1;
     }
+    for (struct operation *op = conn->segment.waiting.head; op != NULL; op = op->next) {
+        pending += 1;
+    }
     return PyLong_FromSize_t(pending);
 }
 
@@ -299,6 +307,13 @@ Connection_get_paused(struct connection *conn, void *closure)
 {
     (void)closure;
     return PyBool_FromLong(conn->paused);
+}
+
+static PyObject *
+Connection_get_crowded(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(wire_buffer_size(&conn->out) > FLOW_OUT_HIGH);
 }
 
 static PyObject *
@@ -379,6 +394,7 @@ static PyGetSetDef Connection_getset[] = {
     {"at_home", (getter)Connection_get_at_home, NULL, NULL, NULL},
     {"in_transaction", (getter)Connection_get_in_transaction, NULL, NULL, NULL},
     {"transaction_status", (getter)Connection_get_transaction_status, NULL, NULL, NULL},
+    {"crowded", (getter)Connection_get_crowded, NULL, NULL, NULL},
     {"pending", (getter)Connection_get_pending, NULL, NULL, NULL},
     {"paused", (getter)Connection_get_paused, NULL, NULL, NULL},
     {"backend_pid", (getter)Connection_get_backend_pid, NULL, NULL, NULL},
@@ -393,6 +409,7 @@ static PyGetSetDef Connection_getset[] = {
 
 static PyMemberDef Connection_members[] = {
     {"parameters", T_OBJECT, offsetof(struct connection, parameters), READONLY, NULL},
+    {"pipelines", T_INT, offsetof(struct connection, pipelines), 0, NULL},
     {"loop", T_OBJECT, offsetof(struct connection, loop), READONLY, NULL},
     {"link", T_OBJECT, offsetof(struct connection, link), READONLY, NULL},
     {"block", T_OBJECT, offsetof(struct connection, block), READONLY, NULL},
@@ -409,6 +426,11 @@ static PyMethodDef Connection_methods[] = {
     {"_pump_again", (PyCFunction)Connection_pump_again, METH_NOARGS, NULL},
     {"_on_writable", (PyCFunction)Connection_on_writable, METH_NOARGS, NULL},
     {"_write_soon", (PyCFunction)Connection_write_soon, METH_NOARGS, NULL},
+    {"segment", (PyCFunction)Connection_segment, METH_NOARGS, NULL},
+    {"foresee", (PyCFunction)Connection_foresee, METH_O, NULL},
+    {"pipe", (PyCFunction)(void (*)(void))Connection_pipe, METH_FASTCALL, NULL},
+    {"pipe_flush", (PyCFunction)Connection_pipe_flush, METH_NOARGS, NULL},
+    {"sync", (PyCFunction)Connection_sync, METH_O, NULL},
     {"startup", (PyCFunction)Connection_startup, METH_VARARGS, NULL},
     {"scram_key", (PyCFunction)Connection_scram_key, METH_O, NULL},
     {"cursor", (PyCFunction)(void (*)(void))Connection_cursor, METH_FASTCALL, NULL},

@@ -98,6 +98,13 @@ errors_set_outcome(PyObject *error, const char *outcome)
 }
 
 PyObject *
+errors_aborted(struct core_state *st, PyObject *query, PyObject *cause)
+{
+    return PyObject_CallFunctionObjArgs(st->aborted, query != NULL ? query : Py_None,
+                                        cause != NULL ? cause : Py_None, NULL);
+}
+
+PyObject *
 errors_set(PyObject *type, const char *format, ...)
 {
     va_list args;

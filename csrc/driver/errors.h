@@ -34,6 +34,9 @@ PyObject *errors_rolled_back(struct core_state *st, PyObject *query);
 
 /* Has the exception say what became of its request: an OUTCOME_. */
 void errors_set_outcome(PyObject *error, const char *outcome);
+/* A statement of a pipeline that did not run, as `cause` (or NULL: a cancellation) had
+ * stopped it. */
+PyObject *errors_aborted(struct core_state *st, PyObject *query, PyObject *cause);
 
 /* Sets `type` with a formatted text. Returns NULL. */
 PyObject *errors_set(PyObject *type, const char *format, ...);

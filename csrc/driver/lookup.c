@@ -4,6 +4,7 @@
  * in `waiter` alone when its rows are there and cannot be read yet. */
 #include "connection.h"
 #include "errors.h"
+#include "pipeline.h"
 
 /* Of the missing types of many rows so many are asked for at once. */
 #define LOOKUP_OIDS_MAX 1000
@@ -111,6 +112,10 @@ conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *s
     struct operation *op = op_new(conn->st, conn->loop, OP_LOOKUP, OP_ROWS, sql);
     if (op == NULL) {
         return -1;
+    }
+    if (segment_is_under_way(conn)) {
+        op->piped = true; /* a Sync of its own would end the transaction */
+        op->flush = true;
     }
     if (conn_encode_execution(conn, op) < 0) {
         Py_DECREF(op);
@@ -256,7 +261,8 @@ lookup_resume(struct connection *conn, struct operation *waiter, PyObject *error
     bool ran = waiter->postponed != NULL;
     if (error != NULL) {
         if (!ran) {
-            op_queue_remove(&conn->deferred, waiter); /* whose reference is conn_finish's now */
+            op_queue_remove(conn_queue_borrow(conn, waiter),
+                            waiter); /* whose reference is conn_finish's now */
         }
         op_set_error(waiter, Py_NewRef(error));
     }

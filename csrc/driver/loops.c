@@ -65,9 +65,9 @@ static bool
 conn_is_idle(const struct connection *conn)
 {
     return conn->started && conn->sent.head == NULL && conn->deferred.head == NULL
-           && conn->outsiders.head == NULL && conn->ready.head == NULL && conn->waiter == NULL
-           && conn->encoding == NULL && !conn->pumping && !conn->cancelling && !conn->moving
-           && !conn->writer_on && wire_buffer_size(&conn->out) == 0;
+           && conn->outsiders.head == NULL && !conn->segment.open && conn->ready.head == NULL
+           && conn->waiter == NULL && conn->encoding == NULL && !conn->pumping && !conn->cancelling
+           && !conn->moving && !conn->writer_on && wire_buffer_size(&conn->out) == 0;
 }
 
 /* The reader leaves a loop that runs in another thread. That loop must do it itself, and

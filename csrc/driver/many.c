@@ -212,7 +212,7 @@ many_put_sets(struct connection *conn, struct operation *op, uint64_t deadline)
 static int
 many_refuse_copy(struct connection *conn, const struct operation *op)
 {
-    if (op->stmt->params_count > 0 || op->stmt->returns_rows || !sql_is_copy(op->sql)) {
+    if (op->stmt->params_count > 0 || op->stmt->returns_rows || !op->stmt->copies) {
         return 0;
     }
     PyErr_SetString(conn->st->not_supported_error,

@@ -264,6 +264,7 @@ core_import(struct core_state *st)
         {"pgasync.errors", "violation", &st->violation},
         {"pgasync.errors", "auth_failed", &st->auth_failed},
         {"pgasync.errors", "rolled_back", &st->rolled_back},
+        {"pgasync.errors", "aborted", &st->aborted},
         {"pgasync.errors", "stale", &st->stale},
         {"asyncio", "CancelledError", &st->cancelled_error},
         {"asyncio", "_get_running_loop", &st->running_loop},
@@ -376,6 +377,7 @@ core_exec(PyObject *module)
     X(violation)                                                                                   \
     X(auth_failed)                                                                                 \
     X(rolled_back)                                                                                 \
+    X(aborted)                                                                                     \
     X(stale)                                                                                       \
     X(cancelled_error)                                                                             \
     X(running_loop)                                                                                \

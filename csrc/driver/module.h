@@ -22,6 +22,7 @@
     X(__sqlalchemy_greenlet_provider__)                                                            \
     X(add_reader)                                                                                  \
     X(add_writer)                                                                                  \
+    X(check_pipeline)                                                                              \
     X(call_soon)                                                                                   \
     X(call_soon_threadsafe)                                                                        \
     X(execute)                                                                                     \
@@ -69,6 +70,7 @@ struct core_state {
     PyObject *violation;
     PyObject *auth_failed;
     PyObject *rolled_back;
+    PyObject *aborted;
     /* asyncio */
     PyObject *cancelled_error;
     PyObject *running_loop; /* asyncio._get_running_loop */

@@ -24,6 +24,8 @@ enum op_kind {
     OP_ROLLBACK,
     OP_COPY,       /* a simple Query, data behind it or behind its answer: see copy.h */
     OP_FEED,       /* no request: waits until an OP_MANY can take more sets */
+    OP_SYNC,       /* ends a segment of a pipeline: see pipeline.h */
+    OP_SEGMENT,    /* no request: the beginning of one, when its turn has come */
     OP_DRAIN,      /* no request: waits for room in the connection's `out` */
     OP_COPY_START, /* no request: waits for the answer to an OP_COPY */
     OP_TAKE,       /* no request: waits for what comes of a stream */
@@ -38,7 +40,8 @@ enum op_phase {
     OP_DESCRIBING, /* Parse and Describe are out; Bind and Execute follow their answer */
     OP_FILLING,    /* a part of it is out, its Sync is not: see many.h */
     OP_EXECUTING,  /* everything is out */
-    OP_COPYING,    /* a COPY, whose data may follow: nothing else may be sent behind it */
+    OP_COPYING,    /* everything is out, and nothing may be sent behind it yet: a COPY, whose
+                      data may follow, or a statement that changes those behind it */
 };
 
 #define OP_TAG_MAX 64
@@ -80,7 +83,11 @@ struct operation {
     bool held;       /* in `deferred`, to be sent again: see conn_heal */
     unsigned char tries; /* how often it has been sent again */
     bool cancelled;
-    bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try */
+    bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try; of
+                        an OP_SYNC: what it ends is undone so */
+    bool undone;     /* an OP_SYNC, which ends what has failed */
+    bool piped;      /* part of a segment of a pipeline */
+    bool flush;      /* and somebody waits for it: a Flush goes behind */
     bool looked_up;  /* its types were asked for: what is still unknown is text */
     unsigned lookups; /* how often its rows have been decoded again */
     int indeterminate; /* $n whose type the server cannot tell, or 0 */

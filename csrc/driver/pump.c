@@ -7,6 +7,7 @@
 #include "factory.h"
 #include "flow.h"
 #include "many.h"
+#include "pipeline.h"
 #include "rows.h"
 
 #include "../codec/codec.h"
@@ -188,6 +189,9 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
     if (op->many != NULL) {
         many_refused(conn, op, event->rider);
     }
+    else if (op->piped && op->kind != OP_SYNC) {
+        segment_failed(conn);
+    }
 }
 
 /* Requests that end */
@@ -216,16 +220,15 @@ sql_start(PyObject *sql)
 }
 
 bool
-sql_is_commit(PyObject *sql)
+sql_begins(PyObject *sql, const char *word)
 {
-    const char *p = sql_start(sql);
-    return PyOS_strnicmp(p, "commit", 6) == 0 || PyOS_strnicmp(p, "end", 3) == 0;
+    return PyOS_strnicmp(sql_start(sql), word, (Py_ssize_t)strlen(word)) == 0;
 }
 
 bool
-sql_is_copy(PyObject *sql)
+sql_is_commit(PyObject *sql)
 {
-    return PyOS_strnicmp(sql_start(sql), "copy", 4) == 0;
+    return sql_begins(sql, "commit") || sql_begins(sql, "end");
 }
 
 /* Commands after which a type may not be what the catalog said it was. */
@@ -304,8 +307,7 @@ conn_retry_inferred(struct connection *conn, struct operation *op)
     return conn_went_on(conn, op, conn_retry(conn, op));
 }
 
-/* The first flight is over. True: the second one is out. */
-static bool
+bool
 conn_described(struct connection *conn, struct operation *op)
 {
     if (conn_retry_inferred(conn, op)) {
@@ -351,6 +353,50 @@ conn_idle(struct connection *conn)
     }
 }
 
+bool
+conn_complete(struct connection *conn, struct operation *op)
+{
+    conn_check_outcome(conn, op);
+    if (!op->abandoned && op->error == NULL && op_open_result(op) < 0) {
+        op_set_error(op, errors_take());
+    }
+    op_queue_pop(&conn->sent);
+    conn->in_flight -= 1;
+    conn->abandoned -= op->abandoned;
+    if (op == conn->lookup) {
+        conn_lookup_done(conn, op);
+    }
+    if (op->postponed != NULL && conn_await_types(conn, op)) {
+        return false;
+    }
+    conn_finish(conn, op);
+    return true;
+}
+
+/* Part of a segment has run; its ReadyForQuery is that of an OP_SYNC behind it. */
+static void
+conn_on_part(struct connection *conn, struct operation *op)
+{
+    if (conn->healing != NULL) {
+        conn_heal_none(conn); /* something has run behind what is held back */
+    }
+    (void)conn_complete(conn, op);
+    conn_note_abandoned(conn);
+}
+
+/* The same for its description, with which no ReadyForQuery comes either. */
+static void
+conn_on_part_described(struct connection *conn, struct operation *op)
+{
+    if (op->phase != OP_DESCRIBING || conn_described(conn, op)) {
+        return;
+    }
+    if (op->error != NULL && !op->abandoned) {
+        segment_stop(conn, op->error);
+    }
+    conn_on_part(conn, op);
+}
+
 static void
 conn_on_ready(struct connection *conn, struct operation *op)
 {
@@ -377,20 +423,9 @@ conn_on_ready(struct connection *conn, struct operation *op)
             return;
         }
     }
-    conn_check_outcome(conn, op);
-    if (!op->abandoned && op->error == NULL && op_open_result(op) < 0) {
-        op_set_error(op, errors_take());
-    }
-    op_queue_pop(&conn->sent);
-    conn->in_flight -= 1;
-    conn->abandoned -= op->abandoned;
-    if (op == conn->lookup) {
-        conn_lookup_done(conn, op);
-    }
-    if (op->postponed != NULL && conn_await_types(conn, op)) {
+    if (!conn_complete(conn, op)) {
         return;
     }
-    conn_finish(conn, op);
     if (conn->in_flight == 0) {
         conn_idle(conn);
     }
@@ -475,6 +510,7 @@ conn_on_notification(struct connection *conn, const struct wire_notification *no
 static void
 conn_on_notice(struct connection *conn, wire_slice body)
 {
+    const struct operation *op = conn->sent.head;
     PyObject *fields = errors_fields(body);
     if (fields == NULL) {
         PyErr_Clear();
@@ -484,7 +520,10 @@ conn_on_notice(struct connection *conn, wire_slice body)
         /* An immediate shutdown, or the crash of another backend: no FATAL follows. */
         Py_XSETREF(conn->farewell, Py_NewRef(fields));
     }
-    conn_tell(conn, conn->st->name_notice, PyTuple_Pack(1, fields));
+    if (op == NULL || op->kind != OP_SYNC || !field_is(fields, "C", "25P01")) {
+        /* That is of the ROLLBACK that undoes a pipeline, whose transaction is implicit. */
+        conn_tell(conn, conn->st->name_notice, PyTuple_Pack(1, fields));
+    }
     Py_DECREF(fields);
 }
 
@@ -555,6 +594,9 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         if (op->stmt == NULL || !op->stmt->returns_rows) {
             conn_note_command(conn, op);
         }
+        if (op->piped) {
+            conn_on_part(conn, op);
+        }
         break;
     case WIRE_EV_SUSPENDED:
         if (op->rows_max == 0) {
@@ -568,7 +610,13 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         break;
     case WIRE_EV_PARAM_DESCRIPTION:
     case WIRE_EV_ROW_DESCRIPTION:
-        conn_on_description(op, event);
+    case WIRE_EV_NO_DATA:
+        if (event->kind != WIRE_EV_NO_DATA) {
+            conn_on_description(op, event);
+        }
+        if (op->piped && event->kind != WIRE_EV_PARAM_DESCRIPTION) {
+            conn_on_part_described(conn, op);
+        }
         break;
     case WIRE_EV_COPY_IN:
     case WIRE_EV_COPY_OUT:
@@ -581,10 +629,12 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         if (op->many != NULL) {
             many_completed(op, 0, 1);
         }
+        else if (op->piped) {
+            conn_on_part(conn, op);
+        }
         break;
     case WIRE_EV_PARSED:
     case WIRE_EV_CLOSED:
-    case WIRE_EV_NO_DATA:
         break;
     case WIRE_EV_COPY_DATA:
         copy_on_data(op, event->body);

@@ -9,6 +9,7 @@
 #include "factory.h"
 #include "flow.h"
 #include "many.h"
+#include "pipeline.h"
 
 static const wire_slice no_name = {(const uint8_t *)"", 0};
 static const uint8_t no_formats[2] = {0, 0};
@@ -22,7 +23,7 @@ struct plan {
     uint8_t steps[4];  /* without the closing SYNC */
     size_t sets;       /* SETs behind them */
     bool open;         /* more of them follow: the SYNC is not sent yet */
-    bool simple;       /* a Query: no SYNC */
+    bool simple;       /* a Query, or inside of a segment: no SYNC */
 };
 
 static wire_slice
@@ -171,6 +172,17 @@ request_put_execution(struct connection *conn, struct operation *op, struct plan
     return 0;
 }
 
+/* What its first word tells of a new statement. */
+static void
+request_classify(struct statement *stmt)
+{
+    stmt->copies = sql_begins(stmt->sql, "copy");
+    stmt->alters = sql_begins(stmt->sql, "alter") || sql_begins(stmt->sql, "create")
+                   || sql_begins(stmt->sql, "drop") || sql_begins(stmt->sql, "discard")
+                   || sql_begins(stmt->sql, "deallocate")
+                   || sql_begins(stmt->sql, "set search_path");
+}
+
 static int
 request_put_description(struct connection *conn, struct operation *op, struct plan *plan)
 {
@@ -185,6 +197,7 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
     }
     Py_XSETREF(op->stmt, stmt);
     stmt->schema_age = conn_schema_age(conn);
+    request_classify(stmt);
     op->described = true;
     uint32_t hints[WIRE_PARAMETERS_HINTED_MAX];
     size_t hinted = conn_hints(op, hints);
@@ -261,7 +274,16 @@ request_put_statement(struct connection *conn, struct operation *op, struct plan
     if (op->kind == OP_MANY) {
         return request_put_many(conn, op, plan);
     }
-    return request_put_execution(conn, op, plan) < 0 ? -1 : OP_EXECUTING;
+    if (op->stmt->copies && op->piped) {
+        PyErr_SetString(conn->st->not_supported_error,
+                        "COPY cannot be part of a pipeline: use copy_to_table(), "
+                        "copy_from_query() or copy() outside of it");
+        return -1;
+    }
+    if (request_put_execution(conn, op, plan) < 0) {
+        return -1;
+    }
+    return op->stmt->copies || (op->piped && op->stmt->alters) ? OP_COPYING : OP_EXECUTING;
 }
 
 static int
@@ -363,6 +385,19 @@ request_put_lookup(struct connection *conn, struct operation *op, struct plan *p
     return OP_EXECUTING;
 }
 
+static int
+request_put_sync(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    if (!segment_ends(conn, op)) {
+        return OP_DEFERRED;
+    }
+    plan->rollback = op->rollback;
+    if (op->rollback && request_put_rider(conn, conn->st->sql_rollback, false) < 0) {
+        return -1;
+    }
+    return OP_EXECUTING;
+}
+
 /* The phase the operation is in once its bytes are out, or -1. */
 static int
 request_put(struct connection *conn, struct operation *op, struct plan *plan)
@@ -386,6 +421,11 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
         return request_put_statement(conn, op, plan);
     case OP_LOOKUP:
         return request_put_lookup(conn, op, plan);
+    case OP_SYNC:
+        return request_put_sync(conn, op, plan);
+    case OP_SEGMENT:
+        segment_open(conn);
+        return OP_DEFERRED;
     case OP_STARTUP:
     case OP_FEED:
     case OP_DRAIN:
@@ -437,6 +477,7 @@ request_sent(struct connection *conn, struct operation *op, const struct plan *p
         wire_buffer_consume(&conn->cache.closing, wire_buffer_size(&conn->cache.closing));
     }
     op->rollback = false;
+    conn->segment.begun = conn->segment.begun || op->piped;
     if (plan->begin) {
         conn->begun = true;
         Py_CLEAR(conn->begin_due);
@@ -447,6 +488,38 @@ request_sent(struct connection *conn, struct operation *op, const struct plan *p
     }
 }
 
+/* What follows the messages of the request, if it has any. */
+static void
+request_put_end(struct connection *conn, const struct operation *op, struct plan *plan, int phase)
+{
+    if (phase <= OP_DEFERRED || plan->simple || plan->open) {
+        return;
+    }
+    if (!op->piped || op->kind == OP_SYNC) {
+        wire_put_sync(&conn->out);
+        return;
+    }
+    plan->simple = true;
+    if (op->flush || phase != OP_EXECUTING) {
+        wire_put_flush(&conn->out);
+    }
+}
+
+/* Part of a segment could not be encoded, for the exception that is set. */
+static void
+request_refused_part(struct connection *conn, const struct operation *op)
+{
+    if (op->kind == OP_EXECUTE) {
+        segment_refused(conn);
+    }
+    else if (op->kind == OP_SYNC) {
+        /* The server would wait for it for ever. */
+        PyObject *error = errors_take();
+        conn_fail(conn, WIRE_ERR_MEMORY, "out of memory for the end of a pipeline", 0);
+        compat_raise(error);
+    }
+}
+
 /* Appends the request (or its second flight). OP_DESCRIBING or OP_EXECUTING: its
  * bytes are in `out` and its steps in the session; OP_DEFERRED: nothing to send,
  * it is done; -1 with an exception: `out` is as it was. */
@@ -454,20 +527,23 @@ static int
 conn_encode(struct connection *conn, struct operation *op)
 {
     struct plan plan = {0};
+    if (op->piped && op->kind == OP_EXECUTE && segment_check(conn, op) < 0) {
+        return -1;
+    }
     size_t mark = wire_buffer_mark(&conn->out);
     conn->encoding = op;
     int phase = 0;
     if (op->phase == OP_DEFERRED && op_runs_statement(op->kind)) {
         request_find_statement(conn, op); /* may find it too old, and have it closed */
-        request_put_closes(conn, &plan);
+        if (!op->piped || op->stmt == NULL) { /* after an error it might be skipped */
+            request_put_closes(conn, &plan);
+        }
         phase = request_put_begin(conn, op, &plan);
     }
     if (phase == 0) {
         phase = request_put(conn, op, &plan);
     }
-    if (phase > OP_DEFERRED && !plan.simple && !plan.open) {
-        wire_put_sync(&conn->out);
-    }
+    request_put_end(conn, op, &plan, phase);
     conn->encoding = NULL;
     if ((phase > OP_DEFERRED || phase == REQUEST_WAITS) && (conn->closed || op->done)) {
         /* A codec or a row factory ran Python that closed it, or gave this up. */
@@ -481,6 +557,9 @@ conn_encode(struct connection *conn, struct operation *op)
     }
     if (phase <= OP_DEFERRED) {
         wire_buffer_rollback(&conn->out, mark);
+        if (op->piped && phase == -1) {
+            request_refused_part(conn, op);
+        }
         return phase;
     }
     request_sent(conn, op, &plan);
@@ -501,7 +580,8 @@ conn_can_send(const struct connection *conn)
     const struct operation *tail = conn->sent.tail;
     return conn->started && !conn->closed && !conn->cancelling && conn->encoding == NULL
            && conn->lookup == NULL && conn->healing == NULL
-           && (tail == NULL || (tail->phase == OP_EXECUTING && !flow_is_pulled(tail)));
+           && (tail == NULL || (tail->phase == OP_EXECUTING && !flow_is_pulled(tail))
+               || conn->foreseeing);
 }
 
 static void
@@ -529,7 +609,7 @@ conn_defer(struct connection *conn, struct operation *op)
     op_queue_pop(&conn->sent);
     conn->in_flight -= 1;
     op->phase = OP_DEFERRED;
-    op_queue_push_front(&conn->deferred, op);
+    op_queue_push_front(conn_queue_borrow(conn, op), op);
 }
 
 void
@@ -538,7 +618,7 @@ conn_park(struct connection *conn, struct operation *op)
     conn_defer(conn, op);
     if (request_look_up(conn, op) < 0) {
         op_set_error(op, errors_take());
-        op_queue_pop(&conn->deferred);
+        op_queue_pop(conn_queue_borrow(conn, op));
         conn_finish(conn, op);
     }
 }
@@ -547,13 +627,14 @@ static void
 conn_enqueue_front(struct connection *conn, struct operation *op)
 {
     op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
-    op_queue_push_front(&conn->deferred, (struct operation *)Py_NewRef((PyObject *)op));
+    struct op_queue *queue = conn_queue_borrow(conn, op);
+    op_queue_push_front(queue, (struct operation *)Py_NewRef((PyObject *)op));
 }
 
 int
 conn_submit(struct connection *conn, struct operation *op)
 {
-    if (conn->block != NULL) {
+    if (conn->block != NULL && !op->piped) {
         int outside = block_keeps_out(conn);
         if (outside != 0) {
             return outside < 0 ? -1 : block_wait(conn, op);
@@ -563,15 +644,19 @@ conn_submit(struct connection *conn, struct operation *op)
         /* Since conn_enter another thread has had its turn. */
         return conn_refuse_moved(conn);
     }
-    int claimed = conn->claims == NULL ? 0 : flow_check_claims(conn, op);
+    if (conn->pipelines != 0 && segment_check_request(conn, op) < 0) {
+        return -1;
+    }
+    int claimed = conn->claims == NULL || op->piped ? 0 : flow_check_claims(conn, op);
     if (claimed != 0) {
         return claimed < 0 ? -1 : 0;
     }
-    if (conn->deferred.head != NULL || !conn_can_send(conn)) {
+    struct op_queue *queue = op->piped ? &conn->segment.waiting : &conn->deferred;
+    if (queue->head != NULL || !segment_lets_through(conn, op) || !conn_can_send(conn)) {
         if (copy_check_task(conn) < 0 || many_check_task(conn) < 0) {
             return -1;
         }
-        conn_enqueue(conn, &conn->deferred, op);
+        conn_enqueue(conn, queue, op);
         return 0;
     }
     int phase = conn_encode(conn, op);
@@ -580,7 +665,7 @@ conn_submit(struct connection *conn, struct operation *op)
         if (request_look_up(conn, op) == 0) {
             return 0;
         }
-        op_queue_pop(&conn->deferred);
+        op_queue_pop(queue);
         Py_CLEAR(op->conn);
         Py_DECREF(op);
         phase = -1;
@@ -591,36 +676,58 @@ conn_submit(struct connection *conn, struct operation *op)
     }
     if (phase == OP_DEFERRED) {
         op->done = true;
-        return 0;
     }
-    conn_enqueue(conn, &conn->sent, op);
-    conn->in_flight += 1;
+    else {
+        conn_enqueue(conn, &conn->sent, op);
+        conn->in_flight += 1;
+    }
     if (conn->deferred.head != NULL) {
         conn_start_deferred(conn);
     }
-    conn_write(conn);
+    if (phase != OP_DEFERRED) {
+        conn_write(conn, op);
+    }
     return 0;
+}
+
+int
+conn_send_sync(struct connection *conn, struct operation *op)
+{
+    int phase = conn_encode(conn, op);
+    if (phase == OP_EXECUTING) {
+        conn_enqueue(conn, &conn->sent, op);
+        conn->in_flight += 1;
+    }
+    return phase < 0 ? -1 : 0;
+}
+
+/* Those whose turn it is. */
+static struct op_queue *
+request_queue_borrow(struct connection *conn)
+{
+    return conn->segment.open ? &conn->segment.waiting : &conn->deferred;
 }
 
 void
 conn_start_deferred(struct connection *conn)
 {
     bool any = false;
-    while (conn->deferred.head != NULL && conn_can_send(conn)) {
-        if (conn->deferred.head->kind == OP_TURN) {
+    struct op_queue *queue;
+    while ((queue = request_queue_borrow(conn))->head != NULL && conn_can_send(conn)) {
+        if (queue->head->kind == OP_TURN) {
             if (!block_take_turn(conn)) {
                 break;
             }
             continue;
         }
-        struct operation *op = op_queue_pop(&conn->deferred);
+        struct operation *op = op_queue_pop(queue);
         int phase = conn_encode(conn, op);
         if (phase == REQUEST_WAITS) {
-            op_queue_push_front(&conn->deferred, op);
+            op_queue_push_front(queue, op);
             if (request_look_up(conn, op) == 0) {
                 return;
             }
-            op_queue_pop(&conn->deferred);
+            op_queue_pop(queue);
         }
         if (phase > OP_DEFERRED) {
             op_queue_push(&conn->sent, op);

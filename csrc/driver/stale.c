@@ -114,7 +114,7 @@ conn_note_command(struct connection *conn, const struct operation *op)
 void
 conn_settle_schema(struct connection *conn, const struct operation *op)
 {
-    bool undone = op->failed || tag_begins(op, "ROLLBACK");
+    bool undone = op->failed || op->undone || tag_begins(op, "ROLLBACK");
     if (conn->schema_changed > CHANGED_IF_UNDONE || undone) {
         conn->schema_age += 1;
     }
@@ -130,7 +130,7 @@ conn_trusts(const struct connection *conn, struct operation *op, struct statemen
     if (!stmt->returns_rows && stmt->params_count == 0) {
         return true; /* it has no types that could have changed */
     }
-    if (conn->begun) {
+    if (conn->begun || op->piped) {
         return false;
     }
     op->suspected = true;
@@ -239,7 +239,7 @@ bool
 conn_may_retry(const struct connection *conn, const struct operation *op)
 {
     char status = conn->session.transaction_status;
-    return !op->abandoned && op->sql != NULL && op->tries < STALE_TRIES_MAX
+    return !op->abandoned && !op->piped && op->sql != NULL && op->tries < STALE_TRIES_MAX
            && ((status == 'I' && op->began == NULL) || (status == 'E' && op->first));
 }
 
@@ -312,9 +312,8 @@ heal_hold(struct connection *conn, struct operation *op)
     }
 }
 
-/* Those that were held back fail with what the server said to them. */
-static void
-heal_give_up(struct connection *conn)
+void
+conn_heal_none(struct connection *conn)
 {
     conn->healing = NULL;
     struct operation *next;
@@ -336,7 +335,7 @@ heal_resume(struct connection *conn)
 {
     struct operation *first = conn->deferred.head;
     if (first == NULL || !first->held || first != conn->healing) {
-        heal_give_up(conn);
+        conn_heal_none(conn);
         return;
     }
     conn->healing = NULL;
@@ -362,7 +361,7 @@ bool
 conn_heal(struct connection *conn, struct operation *op)
 {
     if (conn->healing != NULL && !heal_may_hold(conn, op)) {
-        heal_give_up(conn);
+        conn_heal_none(conn);
     }
     if (conn->healing == NULL) {
         if (!op->stale || !conn_may_retry(conn, op)) {

@@ -30,6 +30,9 @@ struct statement {
     struct column *columns;
     bool returns_rows; /* a RowDescription came (it may have no columns) */
     bool atomic_rows;  /* every column's values are free of references to containers */
+    bool copies;       /* COPY: nothing may be sent behind it before its answer */
+    bool alters;       /* a change of the schema: what is sent behind it in a pipeline is
+                          looked at again when it has been made */
     bool prepared;     /* the server knows it under its name */
     unsigned long schema_age; /* conn_schema_age() when it was known to be right */
     unsigned long codec_age; /* the book's when its codecs were found; 0: not yet */

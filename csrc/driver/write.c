@@ -79,8 +79,15 @@ write_soon(struct connection *conn)
 }
 
 void
-conn_write(struct connection *conn)
+conn_write(struct connection *conn, const struct operation *op)
 {
+    if (op->piped) {
+        if (op->kind == OP_SYNC || op->phase != OP_EXECUTING
+            || wire_buffer_size(&conn->out) > WRITE_TURN_BYTES) {
+            conn_flush(conn);
+        }
+        return; /* else a Flush or the Sync comes */
+    }
     if (conn->waking) {
         if (wire_buffer_size(&conn->out) > WRITE_WAKING_BYTES) {
             conn_flush(conn);
