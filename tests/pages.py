@@ -67,14 +67,17 @@ class Page:
         address: str,
         capsys: Any,
         monkeypatch: pytest.MonkeyPatch,
+        **given: Any,
     ) -> None:
-        """Runs the code of a section; `address` takes the place of ADDRESS."""
+        """Runs the code of a section; `address` takes the place of ADDRESS, `given` are
+        names that the code may use."""
         source = self.programs[title]
         wanted = PRINTED.findall(source)
         source = textwrap.dedent(source).replace(ADDRESS, address)
         where = f"docs/{self.path.name}, {title}"
         code = compile(source, where, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         module = ModuleType("page")
+        vars(module).update(given)
         monkeypatch.setitem(sys.modules, "page", module)
         done = eval(code, vars(module))
         if inspect.iscoroutine(done):
