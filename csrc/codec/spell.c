@@ -2,6 +2,20 @@
  * sends is spelt here, the rest by textform.c. */
 #include "container.h"
 
+char
+container_delimiter(const struct codec *array)
+{
+    PyObject *given = array->arg;
+    if (given != NULL && PyUnicode_Check(given) && PyUnicode_GET_LENGTH(given) == 1) {
+        return (char)PyUnicode_READ_CHAR(given, 0);
+    }
+    const struct codec *elem = array->elem;
+    while (elem->encode == codec_array_encode) { /* a domain over an array */
+        elem = elem->elem;
+    }
+    return elem->encode == codec_box_encode ? ';' : ',';
+}
+
 static bool
 spell_is_integer(const struct codec *codec)
 {

@@ -12,16 +12,6 @@ container_end(const struct codec *self, struct codec_ctx *ctx, PyObject *value,
     return outcome;
 }
 
-char
-container_delimiter(const struct codec *array)
-{
-    PyObject *given = array->arg;
-    if (given != NULL && PyUnicode_Check(given) && PyUnicode_GET_LENGTH(given) == 1) {
-        return (char)PyUnicode_READ_CHAR(given, 0);
-    }
-    return array->elem->encode == codec_box_encode ? ';' : ',';
-}
-
 /* Sending */
 
 /* What the type's values arrive as, whatever was given, and nothing is lost. */
