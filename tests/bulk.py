@@ -136,6 +136,12 @@ async def returning(room: Room, conn: Any, flow: Flow) -> None:
     await conn.executemany(sql, flow.records(), returning=True)
 
 
+async def pipeline(room: Room, conn: Any, flow: Flow) -> None:
+    async with conn.pipeline() as pipeline:
+        for record in flow.records():
+            pipeline.execute(insert(room), record)
+
+
 async def copy_file(room: Room, conn: Any, flow: Flow) -> None:
     await conn.copy_to_table(room.name, source=File(flow))
 
@@ -168,6 +174,7 @@ WRITING = {
     "executemany": Kind(executemany, endless=False),
     "executemany, async": Kind(executemany_later),
     "returning": Kind(returning, endless=False),
+    "pipeline": Kind(pipeline, endless=False),
     "copy_to_table, file": Kind(copy_file, endless=False),
     "copy_to_table": Kind(copy_texts),
     "copy_records": Kind(copy_records, endless=False),
