@@ -158,6 +158,21 @@ async def portals(room: Room, conn: Any) -> None:
     await conn.commit()
 
 
+async def stream(room: Room, conn: Any) -> None:
+    sql = "select n, repeat('x', 100) from generate_series(1, 20000) n"
+    assert len([row async for row in conn.stream(fresh(sql))]) == 20_000
+    async for _ in conn.stream(sql):
+        break
+    await conn.fetchval("select 1")
+
+
+async def stream_of_portals(room: Room, conn: Any) -> None:
+    sql = "select n, repeat('x', 100) from generate_series(1, 5000) n"
+    async with conn.transaction(), conn.stream(fresh(sql)) as rows:
+        assert len([row async for row in rows]) == 5000
+        await anext(conn.stream(sql))
+
+
 async def close_idle(room: Room, conn: Any) -> None:
     await conn.close()
 
@@ -231,6 +246,8 @@ WORKS: dict[str, Work] = {
     "transaction by hand": transaction_by_hand,
     "commits": commits,
     "portals": portals,
+    "stream": stream,
+    "stream of portals": stream_of_portals,
     "close": close_idle,
     "close busy": close_busy,
     "registering": registering,

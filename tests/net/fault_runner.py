@@ -100,6 +100,7 @@ class Conversation:
                 self.parameter,
                 self.many,
                 self.portal,
+                self.stream,
                 self.cancelled,
                 self.values,
             ):
@@ -152,6 +153,18 @@ class Conversation:
                 rows += opened.rows
             check([row[0] for row in rows], [*range(1, 31)])
             await core.close_portal("p")
+
+    async def stream(self) -> None:
+        sql = "select i, repeat('x', 100) from generate_series(1, $1) i"
+        count = self.size // 100
+        seen = [row[0] async for row in self.conn.stream(sql, [count])]
+        check(seen, [*range(1, count + 1)])
+        async for row in self.conn.stream(sql, [10 * count]):
+            check(row[0], 1)
+            break
+        async with self.conn.transaction():
+            seen = [row[0] async for row in self.conn.stream(sql, [100])]
+            check(seen, [*range(1, 101)])
 
     async def cancelled(self) -> None:
         with contextlib.suppress(errors.QueryTimeout):
