@@ -124,6 +124,26 @@ class Driver:
                 await sender.execute(sql)
             await reading
 
+    async def copy_out(self, count: int) -> None:
+        size = 0
+
+        async def output(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+
+        for _ in work.times(count, work.COPIED):
+            await self.conn.copy_from_query(work.COPY_OUT, output=output)
+        assert size > count
+
+    async def copy_rows(self, count: int) -> None:
+        sql = f"copy ({work.COPY_OUT}) to stdout (format binary)"
+        seen = 0
+        for _ in work.times(count, work.COPIED):
+            async with self.conn.copy(sql) as copy:
+                async for _ in copy.rows():
+                    seen += 1
+        assert seen == count
+
     async def connect(self, count: int) -> None:
         for _ in range(count):
             conn = await pgasync.connect(self.dsn, autocommit=True)

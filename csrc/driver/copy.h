@@ -32,8 +32,8 @@ struct copy {
  * a way that keeps the connection. */
 void copy_on_answer(struct connection *conn, struct operation *op, const struct wire_event *event);
 
-/* A CopyData of the server. */
-void copy_on_data(struct operation *op, wire_slice data);
+/* A CopyData of the server; takes the next ones with it. */
+void copy_on_data(struct connection *conn, struct operation *op, wire_slice data);
 
 /* Puts the data that have come into op->rows. -1 with an exception: they are lost. */
 int copy_close_piece(struct operation *op);

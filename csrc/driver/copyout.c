@@ -28,7 +28,7 @@ copy_close_piece(struct operation *op)
 }
 
 static int
-copy_keep(struct operation *op, wire_slice data)
+copy_keep(struct connection *conn, struct operation *op, wire_slice data)
 {
     struct copy *copy = op->copy;
     if (copy->piece != NULL && data.len > (size_t)PyBytes_GET_SIZE(copy->piece) - copy->filled
@@ -43,17 +43,20 @@ copy_keep(struct operation *op, wire_slice data)
             return -1;
         }
     }
-    memcpy(PyBytes_AS_STRING(copy->piece) + copy->filled, data.ptr, data.len);
-    copy->filled += data.len;
-    flow_count(op, data.len);
+    uint8_t *to = (uint8_t *)PyBytes_AS_STRING(copy->piece) + copy->filled;
+    size_t room = (size_t)PyBytes_GET_SIZE(copy->piece) - copy->filled;
+    memcpy(to, data.ptr, data.len);
+    size_t more = wire_session_more_data(&conn->session, &conn->in, to + data.len, room - data.len);
+    copy->filled += data.len + more;
+    flow_count(op, data.len + more);
     return 0;
 }
 
 void
-copy_on_data(struct operation *op, wire_slice data)
+copy_on_data(struct connection *conn, struct operation *op, wire_slice data)
 {
     if (op->kind == OP_COPY && !op->done && op->error == NULL && data.len > 0
-        && copy_keep(op, data) < 0) {
+        && copy_keep(conn, op, data) < 0) {
         PyObject *error = errors_take();
         conn_abandon(op, error);
         Py_XDECREF(error);

@@ -637,7 +637,7 @@ conn_on_event(struct connection *conn, struct wire_event *event)
     case WIRE_EV_CLOSED:
         break;
     case WIRE_EV_COPY_DATA:
-        copy_on_data(op, event->body);
+        copy_on_data(conn, op, event->body);
         break;
     case WIRE_EV_COPY_DONE:
         copy_on_done(op);

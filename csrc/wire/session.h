@@ -197,4 +197,11 @@ WIRE_MUSTCHECK enum wire_status
 wire_session_next(struct wire_session *s, struct wire_buffer *in, struct wire_buffer *out,
                   struct wire_event *event);
 
+/* After WIRE_EV_COPY_DATA and before the next call of wire_session_next: copies the bodies of
+ * the CopyData that follow at once to `to`, those that are there whole and fit into `room`
+ * bytes. Returns how many bytes that were; their frames are consumed by the next call.
+ * What is no CopyData is left for wire_session_next to judge. session_copy.c */
+size_t wire_session_more_data(struct wire_session *s, const struct wire_buffer *in, uint8_t *to,
+                              size_t room);
+
 #endif

@@ -288,6 +288,50 @@ test_copy_out(void)
     }
 }
 
+/* CopyData of these bytes, and what is behind them, after a first one of one byte. */
+static void
+check_more_data(wire_slice more, size_t room, const char *text, size_t left)
+{
+    struct wire_session s;
+    struct wire_buffer in, out;
+    struct wire_event event;
+    uint8_t to[64] = {0};
+    wire_session_init(&s);
+    wire_buffer_init(&in);
+    wire_buffer_init(&out);
+    s.phase = WIRE_PHASE_READY;
+    CHECK_INT(wire_session_reserve(&s, 1), WIRE_OK);
+    wire_session_push(&s, WIRE_STEP_QUERY);
+    wire_buffer_put(&in, "H\0\0\0\7\0\0\0d\0\0\0\5x", 14);
+    wire_buffer_put(&in, more.ptr, more.len);
+    CHECK_INT(wire_session_next(&s, &in, &out, &event), WIRE_OK);
+    CHECK_INT(wire_session_next(&s, &in, &out, &event), WIRE_OK);
+    CHECK_INT(event.kind, WIRE_EV_COPY_DATA);
+    CHECK_INT(wire_session_more_data(&s, &in, to, room), strlen(text));
+    CHECK_STR((const char *)to, text);
+    CHECK_INT(wire_buffer_size(&in) - s.consumed, left);
+    wire_buffer_clear(&in, false);
+    wire_buffer_clear(&out, false);
+    wire_session_clear(&s);
+}
+
+static void
+test_more_data(void)
+{
+    static const char two[] = "d\0\0\0\6abd\0\0\0\5cd\0\0\0\4c\0\0\0\4";
+    wire_slice all = {(const uint8_t *)two, sizeof(two) - 1};
+    check_more_data(all, 60, "abc", 5);
+    check_more_data(all, 3, "abc", 5);
+    check_more_data(all, 2, "ab", 16);
+    check_more_data(all, 1, "", 23);
+    check_more_data((wire_slice){all.ptr, 12}, 60, "ab", 5);
+    check_more_data((wire_slice){all.ptr, 6}, 60, "", 6);
+    check_more_data((wire_slice){all.ptr, 4}, 60, "", 4);
+    check_more_data((wire_slice){all.ptr, 0}, 60, "", 0);
+    check_more_data((wire_slice){(const uint8_t *)"d\0\0\0\3ab", 7}, 60, "", 7);
+    check_more_data((wire_slice){(const uint8_t *)"d\377\377\377\377ab", 7}, 60, "", 7);
+}
+
 static void
 test_copy_in(void)
 {
@@ -534,6 +578,7 @@ main(void)
     test_many_parameters();
     test_query();
     test_copy_out();
+    test_more_data();
     test_copy_in();
     test_wrong_answers();
     test_malformed();
