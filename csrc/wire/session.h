@@ -158,8 +158,10 @@ wire_session_scram_keys(struct wire_session *s, struct wire_buffer *out,
 /* Makes room for `n` more steps, so that the pushes that follow cannot fail. */
 WIRE_MUSTCHECK enum wire_status wire_session_reserve(struct wire_session *s, size_t n);
 
-/* Queues a step (| WIRE_STEP_RIDER); the caller has reserved the room, and queues
- * whole requests: no call of wire_session_next before the step that ends in 'Z'. */
+/* Queues a step (| WIRE_STEP_RIDER); the caller has reserved the room. Steps may be
+ * answered before a SYNC stands behind them, as a Flush, which is no step, has the server
+ * do. After an ERROR with no SYNC in the queue, which is empty then, the server skips to
+ * the next Sync: nothing but WIRE_STEP_SYNC may be queued. */
 static inline void
 wire_session_push(struct wire_session *s, unsigned step)
 {

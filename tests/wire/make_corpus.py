@@ -204,6 +204,16 @@ def running_corpus() -> dict[str, bytes]:
         "sets_rows": running("MMY", *[BOUND, *first_rows[1:], complete()] * 2, ready()),
         "sets_open": running("OMM", *[BOUND, complete()] * 2, NOTICE, BOUND, error()),
         "sets_open_ready": running("OM", *[BOUND, complete()] * 2, ready()),
+        "segment": running(
+            "PSBEBEY",
+            PARSED,
+            *describe[1:],
+            *[BOUND, *first_rows[1:], complete()] * 2,
+            ready(),
+        ),
+        "segment_flushed": running("BEBE", *[BOUND, complete("INSERT 0 1")] * 2),
+        "segment_error": running("BEBEBE", BOUND, complete(), error(), NOTICE),
+        "segment_ready": running("BEBE", BOUND, complete(), error(), ready()),
         "error_at_sync": running("BEYY", BOUND, complete(), error(), ready(), ready()),
         "riders": running(
             "pbecBEY",

@@ -185,6 +185,59 @@ test_open_and_close(void)
     talk_clear(&talk);
 }
 
+static struct talk segment_talk = {.allow = WIRE_ALLOW_ALL, .steps = ""};
+
+/* Pushes steps and takes answers, turn by turn: what is left each time. */
+static void
+segment_turn(struct wire_session *s, struct wire_buffer *in, struct outcome *o, const char *steps,
+             const char *answers, size_t left)
+{
+    push_steps(s, steps);
+    serve(&segment_talk, answers);
+    transcript_feed(in, segment_talk.server.data, wire_buffer_size(&segment_talk.server));
+    wire_buffer_clear(&segment_talk.server, false);
+    CHECK_INT(drain(s, in, o, ""), WIRE_MORE);
+    CHECK_INT(s->steps_count, left);
+}
+
+/* Statements without a Sync of their own, answered because of a Flush. */
+static void
+test_segment(void)
+{
+    struct outcome o = {0};
+    struct wire_session s;
+    struct wire_buffer in;
+    wire_buffer_init(&in);
+    start(&s, &o.sent, &segment_talk);
+    skip_startup(&s, &o, "");
+    segment_turn(&s, &in, &o, "PS", "1tT", 0);
+    segment_turn(&s, &in, &o, "BEBE", "2DC2N", 1);
+    segment_turn(&s, &in, &o, "BE", "CA2DC", 0);
+    segment_turn(&s, &in, &o, "BEY", "2CZ", 0);
+    segment_turn(&s, &in, &o, "BEBEBE", "2C2DE", 0); /* all that was sent is skipped */
+    segment_turn(&s, &in, &o, "", "NS", 0);
+    segment_turn(&s, &in, &o, "Y", "Z", 0);
+    segment_turn(&s, &in, &o, "BE", "E", 0);
+    segment_turn(&s, &in, &o, "YBEY", "Z2CZ", 0);
+    segment_turn(&s, &in, &o, "BE", "2C", 0);
+    segment_turn(&s, &in, &o, "pbeY", "12CZ", 0); /* undone */
+    wire_buffer_clear(&in, false);
+    wire_session_clear(&s);
+    outcome_clear(&o);
+    talk_clear(&segment_talk);
+}
+
+static void
+test_segment_not_due(void)
+{
+    CHECK_TALK_LEFT("BEBE", "2C2E", "bound\n" COMPLETE_LINE "bound\n" ERROR_LINE, 0);
+    CHECK_TALK_LEFT("BE", "2CE", "bound\n" COMPLETE_LINE UNSOLICITED_LINE, 0);
+    CHECK_NOT_DUE("BE", "2CZ", "bound\n" COMPLETE_LINE);
+    CHECK_NOT_DUE("BEBE", "EZ", ERROR_LINE);
+    CHECK_NOT_DUE("BEBE", "E2", ERROR_LINE);
+    CHECK_NOT_DUE("BEBE", "2CC", "bound\n" COMPLETE_LINE);
+}
+
 static void
 test_riders(void)
 {
@@ -573,6 +626,8 @@ main(void)
     test_sets_not_due();
     test_open();
     test_open_and_close();
+    test_segment();
+    test_segment_not_due();
     test_riders();
     test_unsolicited();
     test_many_parameters();
