@@ -2,9 +2,7 @@
 
 #include "errors.h"
 
-static const wire_slice text_formats = {(const uint8_t *)"\0\0", 2};
-
-static int
+int
 bind_fail_count(struct connection *conn, const struct statement *stmt, Py_ssize_t given)
 {
     size_t wanted = stmt->params_count;
@@ -22,12 +20,6 @@ bind_fail_count(struct connection *conn, const struct statement *stmt, Py_ssize_
     return -1;
 }
 
-int
-bind_check_count(struct connection *conn, const struct statement *stmt, Py_ssize_t given)
-{
-    return (size_t)given == stmt->params_count ? 0 : bind_fail_count(conn, stmt, given);
-}
-
 /* A value was refused: its DataError says that nothing was sent. Returns -1. */
 static int
 bind_refuse(struct connection *conn)
@@ -43,7 +35,7 @@ bind_refuse(struct connection *conn)
     return -1;
 }
 
-static int
+static inline int
 bind_put_value(struct connection *conn, const struct codec *codec, struct codec_ctx *ctx,
                PyObject *value, const struct wire_bind *bind, size_t index)
 {
@@ -67,9 +59,9 @@ bind_put_value(struct connection *conn, const struct codec *codec, struct codec_
     return 0;
 }
 
-int
-bind_put_values(struct connection *conn, const struct statement *stmt, struct codec_ctx *ctx,
-                PyObject *params, const struct wire_bind *bind)
+static inline int
+bind_values(struct connection *conn, const struct statement *stmt, struct codec_ctx *ctx,
+            PyObject *params, const struct wire_bind *bind)
 {
     Py_ssize_t given = params == NULL ? 0 : PyTuple_GET_SIZE(params);
     for (Py_ssize_t i = 0; i < given; i++) {
@@ -81,11 +73,11 @@ bind_put_values(struct connection *conn, const struct statement *stmt, struct co
     return 0;
 }
 
-wire_slice
-bind_formats(const struct statement *stmt)
+int
+bind_put_values(struct connection *conn, const struct statement *stmt, struct codec_ctx *ctx,
+                PyObject *params, const struct wire_bind *bind)
 {
-    wire_slice formats = {stmt->result_formats, stmt->result_formats_len};
-    return stmt->result_formats == NULL ? text_formats : formats;
+    return bind_values(conn, stmt, ctx, params, bind);
 }
 
 int
@@ -97,7 +89,7 @@ bind_put(struct connection *conn, const struct statement *stmt, PyObject *params
     struct codec_ctx ctx = conn_codec_ctx(conn);
     struct wire_bind bind;
     wire_put_bind_begin(&conn->out, &bind, portal, stmt_name(stmt), stmt->params_count);
-    if (bind_put_values(conn, stmt, &ctx, params, &bind) < 0) {
+    if (bind_values(conn, stmt, &ctx, params, &bind) < 0) {
         return -1;
     }
     wire_put_bind_end(&conn->out, &bind, bind_formats(stmt));

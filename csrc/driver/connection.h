@@ -408,11 +408,24 @@ PyObject *core_trace_exchange(PyObject *module, PyObject *args);
 
 /* connection_methods.c */
 
-/* Checks that the SQL text is a str. -1 with a ProgrammingError. */
-int conn_check_sql(struct connection *conn, PyObject *sql);
+/* Sets the ProgrammingError of the next two. Returns -1. */
+int conn_refuse_sql(struct connection *conn, PyObject *sql);
+int conn_refuse_count(struct connection *conn, Py_ssize_t given);
 
-/* Checks that a statement may have so many parameters. -1 with a ProgrammingError. */
-int conn_check_count(struct connection *conn, Py_ssize_t given);
+/* Checks that the SQL text is a str. -1 with a ProgrammingError. */
+static inline int
+conn_check_sql(struct connection *conn, PyObject *sql)
+{
+    return PyUnicode_Check(sql) ? 0 : conn_refuse_sql(conn, sql);
+}
+
+/* Checks that a statement may have so many parameters: the server would take a text with
+ * more, and count its parameters in 16 bits. -1 with a ProgrammingError. */
+static inline int
+conn_check_count(struct connection *conn, Py_ssize_t given)
+{
+    return given <= WIRE_PARAMS_MAX ? 0 : conn_refuse_count(conn, given);
+}
 
 /* An operation for a text or a Statement; texts are checked, parameters resolved. NULL with
  * an exception. */

@@ -8,11 +8,8 @@
 #include <openssl/crypto.h>
 
 int
-conn_check_sql(struct connection *conn, PyObject *sql)
+conn_refuse_sql(struct connection *conn, PyObject *sql)
 {
-    if (PyUnicode_Check(sql)) {
-        return 0;
-    }
     PyErr_Format(conn->st->programming_error, "the SQL text must be a str, not %R (%s)", sql,
                  Py_TYPE(sql)->tp_name);
     return -1;
@@ -57,13 +54,9 @@ take_params(struct connection *conn, PyObject **sql, PyObject **params)
     return 0;
 }
 
-/* The server would take a text with more, and count its parameters in 16 bits. */
 int
-conn_check_count(struct connection *conn, Py_ssize_t given)
+conn_refuse_count(struct connection *conn, Py_ssize_t given)
 {
-    if (given <= WIRE_PARAMS_MAX) {
-        return 0;
-    }
     PyErr_Format(conn->st->programming_error,
                  "%zd parameters were given, and a statement takes %d at most: send several "
                  "statements, or a list as one parameter, for = any($1) or unnest($1)",

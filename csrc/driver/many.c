@@ -411,9 +411,6 @@ void
 many_free(struct operation *op)
 {
     struct many *many = op->many;
-    if (many == NULL) {
-        return;
-    }
     op->many = NULL;
     Py_CLEAR(many->text);
     Py_CLEAR(many->kept);

@@ -109,7 +109,7 @@ PyObject *many_find_value(struct connection *conn, const struct operation *op, P
 /* List of (count, rows, times): the results of the sets. NULL with an exception. */
 PyObject *many_runs(const struct operation *op);
 
-/* Frees op->many; no-op when there is none. */
+/* Frees op->many, which is there. */
 void many_free(struct operation *op);
 
 /* Methods; see _core.pyi. */

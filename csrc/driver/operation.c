@@ -65,7 +65,9 @@ Operation_clear(struct operation *op)
     Py_CLEAR(op->sql);
     Py_CLEAR(op->stmt);
     Py_CLEAR(op->params);
-    many_free(op);
+    if (op->many != NULL) {
+        many_free(op);
+    }
     Py_CLEAR(op->portal);
     Py_CLEAR(op->hints);
     Py_CLEAR(op->began);
