@@ -300,6 +300,8 @@ class Connection:
     def break_off(self, operation: Operation, error: BaseException, /) -> None:
         """There are no more sets, because of `error`: the server undoes what it has got
         so far, and the operation ends with the error."""
+    def starve(self, error: BaseException, /) -> None:
+        """The same for all that still wait for more sets."""
     def prepare(self, sql: str, /) -> Operation:
         """Result: Statement (the cache's own when it is there)."""
     def open_portal(

@@ -466,6 +466,7 @@ class Connection(Listening, Copying):
         """Waits until every request in flight has had its answer."""
         core, timer = self._core, None
         core.end_block()
+        core.starve(ConnectionLost("the connection was closed"))
         self._link.request_cancel(core)
         last = core.query("")
         if timeout is not None:

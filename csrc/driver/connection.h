@@ -294,6 +294,9 @@ int conn_resolve_statement(struct connection *conn, struct operation *op);
 /* Sends the question; `waiter` waits for its end. -1 with an exception. */
 int conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *sql);
 
+/* Sends conn->lookup, if it could not be sent so far and now can be. */
+void conn_lookup_late(struct connection *conn);
+
 /* Keeps a row whose types are missing, to be decoded later. -1 with an exception. */
 int conn_postpone_row(struct connection *conn, struct operation *op, struct wire_reader cells);
 

@@ -438,6 +438,7 @@ static PyMethodDef Connection_methods[] = {
     {"executemany", (PyCFunction)(void (*)(void))Connection_executemany, METH_FASTCALL, NULL},
     {"hungry", (PyCFunction)Connection_hungry, METH_O, NULL},
     {"feed", (PyCFunction)(void (*)(void))Connection_feed, METH_FASTCALL, NULL},
+    {"starve", (PyCFunction)Connection_starve, METH_O, NULL},
     {"break_off", (PyCFunction)(void (*)(void))Connection_break_off, METH_FASTCALL, NULL},
     {"prepare", (PyCFunction)Connection_prepare, METH_O, NULL},
     {"open_portal", (PyCFunction)Connection_open_portal, METH_VARARGS, NULL},

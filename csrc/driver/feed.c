@@ -306,6 +306,20 @@ Connection_feed(struct connection *conn, PyObject *const *args, Py_ssize_t nargs
     Py_RETURN_NONE;
 }
 
+/* `error` (borrowed) comes in place of more sets. */
+static void
+many_break_off(struct connection *conn, struct operation *op, PyObject *error)
+{
+    if (op->phase == OP_DEFERRED) {
+        conn_abandon(op, error);
+    }
+    else if (!op->done && op->error == NULL) {
+        op_set_error(op, Py_NewRef(error));
+        op->own_traceback = true;
+        many_go_on(conn);
+    }
+}
+
 PyObject *
 Connection_break_off(struct connection *conn, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -313,14 +327,21 @@ Connection_break_off(struct connection *conn, PyObject *const *args, Py_ssize_t 
     if (op == NULL || !PyExceptionInstance_Check(args[1])) {
         return errors_set(PyExc_TypeError, "break_off(operation, exception)");
     }
-    if (op->phase == OP_DEFERRED) {
-        conn_abandon(op, args[1]);
-        Py_RETURN_NONE;
+    many_break_off(conn, op, args[1]);
+    Py_RETURN_NONE;
+}
+
+PyObject *
+Connection_starve(struct connection *conn, PyObject *error)
+{
+    if (!PyExceptionInstance_Check(error)) {
+        return errors_set(PyExc_TypeError, "starve(exception)");
     }
-    if (!op->done && op->error == NULL) {
-        op_set_error(op, Py_NewRef(args[1]));
-        op->own_traceback = true;
-        many_go_on(conn);
+    while (conn->fed != NULL) {
+        struct operation *op = (struct operation *)Py_NewRef((PyObject *)conn->fed);
+        many_unlink(conn, op);
+        many_break_off(conn, op, error);
+        Py_DECREF(op);
     }
     Py_RETURN_NONE;
 }

@@ -105,6 +105,32 @@ conn_resolve_statement(struct connection *conn, struct operation *op)
     }
 }
 
+/* Encodes the question, which is in no queue, and sends it. -1 with an exception. */
+static int
+lookup_send(struct connection *conn, struct operation *op)
+{
+    if (segment_is_under_way(conn)) {
+        op->piped = true; /* a Sync of its own would end the transaction */
+        op->flush = true;
+    }
+    if (conn_encode_execution(conn, op) < 0) {
+        return -1;
+    }
+    op_queue_push(&conn->sent, op); /* steals */
+    conn->in_flight += 1;
+    conn_flush(conn);
+    return 0;
+}
+
+/* Whether what is sent now would come in the middle of a request that is not whole yet:
+ * the rows of an earlier one have turned out to need the types. */
+static bool
+lookup_must_wait(const struct connection *conn)
+{
+    const struct operation *tail = conn->sent.tail;
+    return tail != NULL && (tail->phase == OP_FILLING || tail->phase == OP_COPYING);
+}
+
 int
 conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *sql)
 {
@@ -113,21 +139,35 @@ conn_lookup_start(struct connection *conn, struct operation *waiter, PyObject *s
     if (op == NULL) {
         return -1;
     }
-    if (segment_is_under_way(conn)) {
-        op->piped = true; /* a Sync of its own would end the transaction */
-        op->flush = true;
+    op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
+    conn->lookup = op;
+    conn->waiter = (struct operation *)Py_NewRef((PyObject *)waiter);
+    if (lookup_must_wait(conn)) {
+        op_queue_push_front(&conn->deferred, op); /* steals */
     }
-    if (conn_encode_execution(conn, op) < 0) {
+    else if (lookup_send(conn, op) < 0) {
+        conn->lookup = NULL;
+        Py_CLEAR(conn->waiter);
         Py_DECREF(op);
         return -1;
     }
-    op->conn = (struct connection *)Py_NewRef((PyObject *)conn);
-    op_queue_push(&conn->sent, op); /* steals */
-    conn->in_flight += 1;
-    conn->lookup = op;
-    conn->waiter = (struct operation *)Py_NewRef((PyObject *)waiter);
-    conn_flush(conn);
     return 0;
+}
+
+void
+conn_lookup_late(struct connection *conn)
+{
+    struct operation *op = conn->lookup;
+    if (op->phase != OP_DEFERRED || conn->closed || conn->cancelling || conn->encoding != NULL
+        || lookup_must_wait(conn)) {
+        return;
+    }
+    op_queue_remove(&conn->deferred, op);
+    if (lookup_send(conn, op) < 0) {
+        op_set_error(op, errors_take());
+        conn_lookup_done(conn, op);
+        conn_finish(conn, op);
+    }
 }
 
 /* Rows that could not be read */
@@ -306,8 +346,10 @@ conn_abandon_waiter(struct connection *conn, struct operation *op)
     }
     bool ran = op->postponed != NULL;
     conn->waiter = NULL;
-    if (conn->lookup != NULL) {
-        conn_abandon(conn->lookup, NULL);
+    struct operation *lookup = conn->lookup;
+    if (lookup != NULL) {
+        conn->lookup = lookup->phase == OP_DEFERRED ? NULL : lookup;
+        conn_abandon(lookup, NULL);
     }
     if (ran) {
         Py_CLEAR(op->conn);

@@ -116,6 +116,7 @@ void many_free(struct operation *op);
 PyObject *Connection_executemany(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
 PyObject *Connection_hungry(struct connection *conn, PyObject *argument);
 PyObject *Connection_feed(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
+PyObject *Connection_starve(struct connection *conn, PyObject *error);
 PyObject *Connection_break_off(struct connection *conn, PyObject *const *args, Py_ssize_t nargs);
 
 #endif

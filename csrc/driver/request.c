@@ -713,6 +713,9 @@ conn_start_deferred(struct connection *conn)
 {
     bool any = false;
     struct op_queue *queue;
+    if (conn->lookup != NULL) {
+        conn_lookup_late(conn);
+    }
     while ((queue = request_queue_borrow(conn))->head != NULL && conn_can_send(conn)) {
         if (queue->head->kind == OP_TURN) {
             if (!block_take_turn(conn)) {
