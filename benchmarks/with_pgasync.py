@@ -49,6 +49,23 @@ class Driver:
 
         await asyncio.gather(*(task(share) for share in work.shares(count)))
 
+    async def pipelined(self, count: int, depth: int) -> None:
+        every = [*work.keys(count)]
+        for start in work.times(count, depth):
+            async with self.conn.pipeline() as pipeline:
+                found = [
+                    pipeline.fetch(work.PK, [key])
+                    for key in every[start : start + depth]
+                ]
+            for rows in found:
+                await rows
+
+    async def pipeline_10(self, count: int) -> None:
+        await self.pipelined(count, 10)
+
+    async def pipeline_100(self, count: int) -> None:
+        await self.pipelined(count, 100)
+
     async def executemany(self, count: int) -> None:
         sets = work.sets()
         for _ in range(0, count, work.BATCH):
