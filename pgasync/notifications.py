@@ -110,6 +110,7 @@ class Channels:
             error = None
         channels, self._receivers = self._receivers, {}
         self._unwanted.clear()
+        self.callbacks.clear()
         for receiver in {r: None for of in channels.values() for r in of}:
             receiver.end(error)
 
@@ -122,10 +123,10 @@ class Channels:
             self._receivers.setdefault(name, {})[receiver] = None
         try:
             await self._core.query(commands("LISTEN", names))
+            await self._unlisten_unwanted()
         except BaseException:
             self._unwanted.update(self._forget(names, receiver))
             raise
-        await self._unlisten_unwanted()
 
     async def unlisten(self, names: Iterable[str], receiver: Receiver) -> None:
         """Removes a receiver; UNLISTEN of what nobody else listens to. Inside a
@@ -185,10 +186,8 @@ class Channels:
         if self._core.closed or self._in_transaction():
             return
         self._unwanted.clear()
-        operation = None
         try:
-            operation = self._core.query(commands("UNLISTEN", names))
-            await operation
+            await self._core.query(commands("UNLISTEN", names))
         except BaseException as error:
             if not self._core.closed:
                 self._unwanted.update(names)

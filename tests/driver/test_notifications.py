@@ -579,6 +579,28 @@ async def test_cancelled_at_every_moment(conn: Any, other: Any) -> None:
     assert conn._channels.idle
 
 
+async def test_cancelled_while_it_makes_up_for_an_unlisten(conn: Any) -> None:
+    """LISTEN has been answered, the UNLISTEN that was due not yet."""
+    for turns in range(8):
+        old = conn.listen("old")
+        await old.__aenter__()
+        await conn.execute("begin")
+        await old.__aexit__(None, None, None)
+        await conn.execute("rollback")
+        new = conn.listen("new")
+        task = asyncio.ensure_future(new.__aenter__())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            await new.__aexit__(None, None, None)
+        await conn.execute("select 1")
+        async with conn.listen("last"):
+            assert await channels(conn) == ["last"]
+    assert conn._channels.idle
+
+
 async def test_a_connection_that_is_dropped(connect: Any, dsn: str) -> None:
     """Listeners do not keep it alive."""
     conn = await pgasync.connect(dsn, autocommit=True)
