@@ -352,7 +352,31 @@ async def bulk(conn: Any) -> AsyncIterator[Any]:
     await conn.execute("drop table block_bulk")
 
 
-WORKS = [stream, copy_in, copy_out, many, server_cursor]
+async def pipeline(conn: Any) -> list[Any]:
+    async with conn.pipeline() as p:
+        results = [p.fetchval("select $1::int", [n]) for n in range(5)]
+    return [await result for result in results]
+
+
+async def prepared(conn: Any) -> Any:
+    statement = await conn.prepare("select 5")
+    return await statement.fetchval()
+
+
+async def script(conn: Any) -> Any:
+    return await conn.fetchval("set work_mem = '1MB'; select 5")
+
+
+WORKS = [
+    stream,
+    copy_in,
+    copy_out,
+    many,
+    server_cursor,
+    pipeline,
+    prepared,
+    script,
+]
 
 
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.__name__)
@@ -383,6 +407,21 @@ async def test_bulk_of_others_given_up(bulk: Any, work: Callable[..., Any]) -> N
             await task
         assert await bulk.fetchval("select count(*) from block_bulk") == 1
     assert await bulk.fetchval("select count(*) from block_bulk") == 1
+
+
+@pytest.mark.parametrize("end", ["close", "terminate"])
+async def test_bulk_of_others_when_the_end_comes(
+    connect: Callable[..., Any], end: str
+) -> None:
+    conn = await connect(autocommit=True)
+    await conn.transaction().start()
+    await conn.execute("create temp table block_bulk (n int)")
+    tasks = [outside(work(conn)) for work in WORKS]
+    assert await waits(*tasks)
+    await finish(conn, end)
+    done, pending = await asyncio.wait(tasks, timeout=5)
+    assert not pending
+    assert all(isinstance(task.exception(), pgasync.Error) for task in done)
 
 
 async def test_block_waits_for_a_stream_of_another_task(bulk: Any) -> None:
