@@ -7,6 +7,7 @@ import time
 from . import _core, errors
 from .connect import connect
 from .connection import Connection, ConnectionInfo, PreparedStatement
+from .copy import Copy
 from .cursor import Cursor
 from .errors import (
     ConnectError,
@@ -113,6 +114,7 @@ __all__ = [
     "Connection",
     "ConnectionInfo",
     "ConnectionLost",
+    "Copy",
     "Cursor",
     "DataError",
     "DatabaseError",

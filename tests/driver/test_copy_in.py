@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import gzip
 import io
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -629,3 +630,58 @@ async def test_others_have_their_turn(table: Any) -> None:
     await table.copy_to_table("t", source=b"1\tx\n" * 1_000_000)
     task.cancel()
     assert seen > 5 and turns > seen + 5
+
+
+async def test_over_tls(tls_server: Any) -> None:
+    """Where the socket is full again and again, a record is half written."""
+    keywords = {"sslmode": "require", "autocommit": True}
+    async with pgasync.connect(tls_server.tcp_dsn, **keywords) as conn:
+        await conn.execute("create temporary table t (a int4, b text)")
+        for size in (1, 3_000, 200_000):
+            count = 12_000_000 // (size + 1_000)
+            records = ((i, "x" * (size + i % 7)) for i in range(count))
+            await conn.copy_records_to_table("t", records=records)
+            expected = sum(size + i % 7 for i in range(count))
+            check = "select count(*), sum(length(b)) from t"
+            assert tuple(await conn.fetchrow(check)) == (count, expected)
+            await conn.execute("truncate t")
+        with pytest.raises(Broken):
+            await conn.copy_to_table("t", source=breaks(b"1\t" + b"x" * 9_000 + b"\n"))
+        assert await rows(conn) == []
+
+
+async def test_memory_is_bounded(table: Any) -> None:
+    """However much goes through: the buffer of what is not sent yet stays small."""
+    tracemalloc.start()
+    try:
+        records = ((i, "x" * 10_000) for i in range(5_000))
+        await table.copy_records_to_table("t", records=records, format="text")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000  # of 50 MB
+
+
+async def test_rows_of_numpy(table: Any) -> None:
+    numpy = pytest.importorskip("numpy")
+    records = zip(numpy.arange(3, dtype="int64"), ["a", "b", "c"], strict=True)
+    await table.copy_records_to_table("t", records=records)
+    assert await rows(table) == [(0, "a"), (1, "b"), (2, "c")]
+
+
+async def test_from_within_a_codec(connect: Callable[..., Any]) -> None:
+    """A codec that runs Python while rows are written, and asks for too much."""
+    conn = await connect(autocommit=True)
+    await conn.execute("create temporary table t (a int4, b inet)")
+
+    def encode(value: str) -> str:
+        if value == "late":
+            with pytest.raises(pgasync.InterfaceError, match="end the COPY first"):
+                conn._core.execute("select 1")
+            return "10.0.0.2"
+        return value
+
+    await conn.set_type_codec("inet", encoder=encode, decoder=str)
+    records = [(n, "10.0.0.1") for n in range(300)] + [(300, "late")]
+    await conn.copy_records_to_table("t", records=records)
+    assert await rows(conn, "count(*), max(b)") == [(301, "10.0.0.2")]
