@@ -166,7 +166,7 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
         Py_DECREF(fields);
         return;
     }
-    if (op->failed) {
+    if (op->failed || (op->undone && !event->rider)) {
         /* After an error the server skips to the Sync: there cannot be another. */
         conn_fail(conn, WIRE_ERR_PROTOCOL, "a second error came for one request", 0);
         Py_DECREF(fields);
