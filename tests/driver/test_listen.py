@@ -299,22 +299,49 @@ async def test_a_listener_that_is_read_late(running: servers.Server) -> None:
         assert kinds == [False, True, False]
 
 
-async def test_failover(running: servers.Server, dsn: str, conn: Any) -> None:
-    """To the next host of the list."""
-    places = [parse(running.dsn, {}).hosts[0], parse(dsn, {}).hosts[0]]
-    hosts = {
-        "host": ",".join(host.host for host in places),
-        "port": ",".join(str(host.port) for host in places),
+def hosts_of(*dsns: str) -> dict[str, str]:
+    places = [parse(dsn, {}).hosts[0] for dsn in dsns]
+    return {
+        "host": ",".join(place.host for place in places),
+        "port": ",".join(str(place.port) for place in places),
         "user": "postgres",
         "dbname": "postgres",
     }
+
+
+async def test_next_host(running: servers.Server, dsn: str, conn: Any) -> None:
+    """Of the list, when the first one is gone."""
+    hosts = hosts_of(running.dsn, dsn)
     async with pgasync.listen(None, "jobs", **hosts, **QUICK) as events:
         first = events._session.connection.info.port  # type: ignore[union-attr]
-        assert first == places[0].port
+        assert str(first) == hosts["port"].partition(",")[0]
         await asyncio.to_thread(running.shut_down)
         assert (await next_of(events)).is_gap
         await conn.notify("jobs", "over there")
         assert (await next_of(events)).payload == "over there"
+
+
+@pytest.mark.slow
+async def test_failover() -> None:
+    """To a standby, which is asked in vain until it is promoted."""
+    with servers.Server() as first, servers.Standby(first) as second:
+        hosts = hosts_of(second.dsn, first.dsn)
+        async with pgasync.listen(None, "jobs", **hosts, **QUICK) as events:
+            conn = await connected(first.dsn)
+            await conn.notify("jobs", "1")
+            assert (await next_of(events)).payload == "1"
+            await asyncio.to_thread(first.kill)
+            conn.terminate()
+            with pytest.raises(TimeoutError):
+                await events.get(timeout=0.3)
+            await asyncio.to_thread(second.promote)
+            gap = await next_of(events)
+            assert gap.is_gap
+            assert gap.attempts > 1
+            conn = await connected(second.dsn)
+            await conn.notify("jobs", "2")
+            assert (await next_of(events)).payload == "2"
+            await conn.close()
 
 
 async def test_it_gives_up(running: servers.Server) -> None:
@@ -477,7 +504,7 @@ async def test_no_ping_without_silence() -> None:
 
     asked: list[bytes] = []
     with pgmock.MockServer(talks) as mock:
-        async with pgasync.listen(mock.dsn, "jobs", ping_interval=1) as events:
+        async with pgasync.listen(mock.dsn, "jobs", ping_interval=0.6) as events:
             found = [(await next_of(events)).payload for _ in range(20)]
             assert found == [str(n) for n in range(20)]
             assert asked == []

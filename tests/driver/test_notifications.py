@@ -451,7 +451,7 @@ async def test_overflow_drop_newest(conn: Any) -> None:
 
 async def test_who_keeps_up_loses_nothing(conn: Any, other: Any) -> None:
     """One turn of the loop brings less than the queue holds."""
-    count = 60_000
+    count = 40_000
     async with conn.listen("j") as notifications:
         sending = asyncio.ensure_future(
             other.fetch(

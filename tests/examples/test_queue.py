@@ -19,7 +19,7 @@ import servers
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "queue"
 PROGRAM = EXAMPLE / "work_queue.py"
-JOBS = 50
+JOBS = 25
 WORKERS = 3
 LIMIT_S = 60.0
 

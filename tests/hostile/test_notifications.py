@@ -12,7 +12,7 @@ import pgasync
 from hostile.scripts import LIMIT_S, connect
 from pgmock import Gone, MockServer, Peer, complete, message, notification, ready
 
-MANY = 200_000
+MANY = 100_000
 ENDLESS = 1_000_000
 LONG = "x" * 60_000
 
