@@ -480,11 +480,15 @@ PyObject *
 Connection_on_readable(struct connection *conn, PyObject *unused)
 {
     (void)unused;
-    /* pump_due: its turn comes, and not two of them in one of the loop's. */
-    if (conn->closed || conn->pumping || conn->paused || conn->pump_due || conn_is_forked(conn)
+    if (conn->closed || conn->pumping || conn->paused || conn_is_forked(conn)
         || (conn_is_elsewhere(conn) && !conn_is_here(conn))) {
         Py_RETURN_NONE;
     }
+    if (conn->pump_due && !conn->pump_late) {
+        conn->pump_late = true;
+        Py_RETURN_NONE; /* its turn comes, and not two of them in one of the loop's */
+    }
+    conn->pump_due = false; /* or the loop has lost it, where there was no memory */
     Py_INCREF(conn);
     conn->pumping = true;
     conn_pump(conn);

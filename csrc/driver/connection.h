@@ -116,6 +116,7 @@ struct connection {
     bool paused;   /* nothing is read: a stream has enough, and the reader is off */
     bool backlog;  /* the turn was over before all of `in` was handled */
     bool pump_due; /* the loop has been asked to run the pump */
+    bool pump_late; /* and has called the reader since, which left it to that */
     uint16_t look_every; /* events handled between two looks at the clock, 1 or more */
     uint64_t turn_began; /* ns; 0: nobody has looked yet in this turn */
     uint64_t looked;     /* ns: the last look */

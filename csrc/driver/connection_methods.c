@@ -197,6 +197,9 @@ static PyObject *
 portal_name(struct connection *conn, PyObject *name)
 {
     PyObject *bytes = PyUnicode_Check(name) ? PyUnicode_AsUTF8String(name) : NULL;
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        return NULL;
+    }
     if (bytes == NULL || PyBytes_GET_SIZE(bytes) == 0
         || memchr(PyBytes_AS_STRING(bytes), 0, (size_t)PyBytes_GET_SIZE(bytes)) != NULL) {
         PyErr_Clear();

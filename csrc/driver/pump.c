@@ -696,6 +696,7 @@ conn_pump_soon(struct connection *conn)
         PyErr_Clear(); /* the loop is closed: nobody waits */
     }
     conn->pump_due = handle != NULL;
+    conn->pump_late = false;
     Py_XDECREF(handle);
     Py_XDECREF(callback);
     if (saved != NULL) {
