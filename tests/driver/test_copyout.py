@@ -7,6 +7,9 @@ import datetime
 import decimal
 import io
 import os
+import subprocess
+import sys
+import textwrap
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 
 import pgasync
+from driver.test_leaks import run_script
 from pgasync.errors import InterfaceError, ProgrammingError, QueryTimeout
 
 Connect = Callable[..., Awaitable[pgasync.Connection]]
@@ -411,3 +415,75 @@ async def test_slow_output_slows_the_server(conn: pgasync.Connection) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await conn.fetchval("select 1") == 1
+
+
+# --------------------------------------------------- what needs a process of its own
+
+SIZE_MB = int(os.environ.get("PGASYNC_COPY_MB", "32"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_memory_is_flat(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A slow output, and a slow reader of rows. PGASYNC_COPY_MB sets how much is copied
+    (32); the growth is at most what is kept on the way: a few pieces of 256 KiB."""
+    script = """
+        async def main():
+            async with pgasync.connect(dsn, autocommit=True) as conn:
+                query = "select repeat('x', 1000), generate_series(1, {})"
+
+                async def output(data):
+                    nonlocal size, most, looked
+                    size += len(data)
+                    if size - looked > 1_000_000:
+                        looked = size
+                        await asyncio.sleep(0.02)
+                        most = max(most, rss())
+
+                async def copy(megabytes):
+                    await conn.copy_from_query(
+                        query.format(megabytes * 1000), output=output)
+                    sql = f"copy ({query.format(megabytes * 300)}) to stdout binary"
+                    async with conn.copy(sql) as reading:
+                        async for row in reading.rows():
+                            await output(row[0])
+
+                size, most, looked = 0, 0, 0
+                await copy(4)
+                size, most, looked, before = 0, 0, 0, rss()
+                await copy(count)
+                assert size > count * 1_000_000, size
+                show("copied", most - before)
+
+        asyncio.run(main())
+    """
+    grown = run_script(script, dsn, SIZE_MB, capsys)
+    assert grown < 4 << 20
+
+
+def test_limit_of_the_file(dsn: str, tmp_path: Path) -> None:
+    """A file that may not grow: an error, nothing left of it, the connection usable."""
+    script = """
+        import asyncio, os, resource, sys
+        import pgasync
+
+        async def main(dsn, path):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+            async with pgasync.connect(dsn, autocommit=True) as conn:
+                try:
+                    await conn.copy_from_query(
+                        "select repeat('x', 1000), generate_series(1, 100000)",
+                        output=path)
+                except OSError as error:
+                    print(error.strerror, error.filename == path, os.path.exists(path))
+                print(await conn.fetchval("select 1"))
+
+        asyncio.run(main(*sys.argv[1:]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), dsn, str(tmp_path / "file")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "File too large True False\n1\n", done.stderr
+    assert [*tmp_path.iterdir()] == []
