@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import pgasync
+from codec.checks import with_extension
 from pgasync.errors import (
     DataError,
     InterfaceError,
@@ -179,6 +180,20 @@ async def test_types_of_the_database(conn: pgasync.Connection, connect: Any) -> 
         assert await rows_of(other, source) == [((1, "sad"), ["happy"])]
     finally:
         await conn.execute("drop schema copied cascade; reset search_path")
+
+
+@pytest.mark.parametrize(
+    ("extension", "query"),
+    [
+        ("hstore", "select 'a=>1, b=>NULL'::hstore"),
+        ("citext", "select 'Text'::citext, array['a']::citext[]"),
+        ("vector", "select '[1,2.5]'::vector, '{1:1,3:2}/5'::sparsevec"),
+        ("ltree", "select 'a.b'::ltree"),
+    ],
+)
+async def test_extensions(conn: Any, extension: str, query: str) -> None:
+    await with_extension(conn, extension)
+    assert await same(conn, query)
 
 
 async def test_row_factory(connect: Any) -> None:
