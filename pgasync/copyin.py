@@ -313,12 +313,14 @@ class CopyingIn:
         schema_name: str | None = None,
         timeout: float | None = None,
         format: str | None = None,  # noqa: A002
+        oids: bool | None = None,
         freeze: bool | None = None,
         delimiter: str | None = None,
         null: str | None = None,
         header: bool | int | str | None = None,
         quote: str | None = None,
         escape: str | None = None,
+        force_quote: bool | Iterable[str] | None = None,
         force_not_null: bool | Iterable[str] | None = None,
         force_null: bool | Iterable[str] | None = None,
         encoding: str | None = None,
@@ -334,7 +336,8 @@ class CopyingIn:
         read() may be a coroutine), bytes, or an iterable or asynchronous iterable of
         bytes or str. A `str` that comes out of it is sent in UTF-8. Names are taken
         as they are; `where` is a condition in SQL. The options are COPY's own, see
-        PostgreSQL's documentation; True for `force_not_null` and `force_null` means
+        PostgreSQL's documentation, also those that a server refuses here (`oids` since
+        PostgreSQL 12, `force_quote`); True for `force_not_null` and `force_null` means
         all columns. `timeout` in seconds, for the whole of it.
 
         `progress(bytes, rows)` is called about every megabyte, with None for the rows
@@ -347,12 +350,14 @@ class CopyingIn:
         connection = _whole(self)
         options = {
             "format": format,
+            "oids": oids,
             "freeze": freeze,
             "delimiter": delimiter,
             "null": null,
             "header": header,
             "quote": quote,
             "escape": escape,
+            "force_quote": force_quote or None,
             "force_not_null": force_not_null or None,
             "force_null": force_null or None,
             "encoding": encoding,
