@@ -77,7 +77,6 @@ API = (
 )
 PARAMETERS = "parameters go as one list: fetch(sql, [a, b])"
 STATUS = "a cursor; the command's tag is its statusmessage, the count its rowcount"
-LATER = "pgasync has no COPY and no LISTEN yet"
 ONE_TRANSACTION = (
     "what runs at driver_connection belongs to the transaction of SQLAlchemy's"
     " connection, and is rolled back with it; asyncpg's stands for itself until"
