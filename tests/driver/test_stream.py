@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ssl
 import subprocess
 import sys
 import threading
@@ -390,6 +391,28 @@ print("done")
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True)
     assert (done.stdout, done.returncode) == (b"done\n", 0)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("how", ["own", "context"])
+async def test_over_tls(tls_server: Any, how: str) -> None:
+    """A paused stream's bytes may lie decrypted where the descriptor does not show
+    them."""
+    keywords: dict[str, Any] = {"sslmode": "require"}
+    if how == "context":
+        anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        anybody.check_hostname = False
+        anybody.verify_mode = ssl.CERT_NONE
+        keywords = {"ssl": anybody}
+    dsn = tls_server.tcp_dsn
+    async with pgasync.connect(dsn, autocommit=True, **keywords) as conn:
+        count = 0
+        async for _ in conn.stream(MANY):
+            count += 1
+            if count % 50_000 == 0:
+                await asyncio.sleep(0.02)
+        assert count == 300_000
+        assert len(await first_of(conn, MANY)) == 1
+        assert await conn.fetchval("select 1") == 1
 
 
 # --- with other statements ---------------------------------------------------
