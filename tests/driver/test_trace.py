@@ -73,7 +73,8 @@ async def copy(conn: Any) -> None:
 
 
 async def script(conn: Any) -> None:
-    await conn.execute("select 1; select 'two'")
+    """With a DO, so that each waits for the one before."""
+    await conn.execute("do $$ begin end $$; select 'two'")
 
 
 async def eviction(conn: Any) -> None:
