@@ -36,8 +36,8 @@ class Gap(NamedTuple):
 
     reason: str
     since: datetime.datetime
-    """When the server was last heard of, or the queue was full: by this machine's clock,
-    in UTC. What is missing was sent after that, or was on its way then."""
+    """When the server was last heard of, or the queue was full: by this machine's
+    clock, in UTC. What is missing was sent after that, or was on its way then."""
     attempts: int
     """How often it took to connect; 0 when the queue was full instead."""
 
