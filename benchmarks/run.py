@@ -60,7 +60,7 @@ SCENARIOS = (
     Scenario("mixed", "100 rows of 11 types", "query", 1000, 1000, 50, ""),
     Scenario("pg_type", "600 rows of 12 columns", "query", 1000, 1000, 50, ""),
     Scenario(
-        "tasks", "by key, 100 tasks on one connection", "query", 20_000, 10_000, 1000,
+        "tasks", "by key, 50 tasks on one connection", "query", 20_000, 10_000, 1000,
         ">= 60,000 q/s", lambda x: x.rate >= 60_000,
     ),
     Scenario(

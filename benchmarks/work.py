@@ -17,7 +17,7 @@ from collections.abc import Iterator
 ACC_ROWS = 100_000
 MIXED_ROWS = 1000
 MIXED_FETCHED = 100
-TASKS = 100  # of `tasks`: how many coroutines share one connection
+TASKS = 50  # of `tasks`: how many coroutines share one connection
 BATCH = 10_000  # of `executemany`: sets of parameters in one call
 COPIED = 100_000  # of COPY: rows in one statement
 STREAMED = 100_000  # of `stream`: the same

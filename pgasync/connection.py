@@ -403,7 +403,7 @@ class Connection(Listening, Copying):
     def pipeline(self, *, timeout: float | None = None) -> Pipeline:
         """`async with conn.pipeline() as p:` sends several statements without waiting
         for each answer; outside of a transaction they are one. See Pipeline. `timeout`
-        (s) is for the end of the block, where QueryTimeout is raised."""
+        (s) bounds the await of a result and that of the block's end: QueryTimeout."""
         if self.closed:
             self._raise_closed()
         return Pipeline(self, self._timeout if timeout is None else timeout)

@@ -93,14 +93,15 @@ class PipelineResult(Generic[T]):
             if self._error is not None:
                 raise self._error.with_traceback(None)
             assert self._operation is not None
-            value: Any = await self._operation
+            pipeline = self._pipeline
+            value = await pipeline._connection._wait(self._operation, pipeline._timeout)
         except BaseException:
             self._seen = True
             raise
         if self._mode == MODE_RESULT:
-            cursor = Cursor(self._pipeline._connection, self._row_factory)
+            cursor = Cursor(pipeline._connection, self._row_factory)
             cursor._load(value)
-            return cursor  # type: ignore[return-value]
+            value = cursor
         return value  # type: ignore[no-any-return]
 
     def _submit(self, core: _core.Connection) -> None:
