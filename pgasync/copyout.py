@@ -50,11 +50,17 @@ class Reader:
         self._pieces: deque[bytes] = deque()
         self._progress = progress
         self._begun = False  # something has been taken
+        self._left = False
         self._told = 0  # bytes that progress() was told of
         self.bytes = 0  # of data
 
     async def take(self) -> list[bytes]:
         """What has come, waiting for something; [] at the end."""
+        if self._left or self._operation.cancelled():
+            raise InterfaceError(
+                "the COPY was given up: its block has ended, or a wait for its data "
+                "was cancelled"
+            )
         self._begun = True
         pieces: list[bytes] = await self._core.take(self._operation)
         self.bytes += sum(map(len, pieces))
@@ -129,6 +135,7 @@ class Reader:
         if not operation.done() and self._core.in_transaction:
             await self._read_on()
         operation.cancel()
+        self._left = True
 
     async def _read_on(self) -> None:
         """Reads to the end, if that is near."""
@@ -146,6 +153,7 @@ class Reader:
     def give_up(self) -> None:
         """As leave(), without waiting for anything."""
         self._operation.cancel()
+        self._left = True
 
 
 class Rows(_core.Stream):

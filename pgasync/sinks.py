@@ -72,13 +72,15 @@ class _Path(_Threaded):
         self._lock = threading.Lock()  # held while a thread uses the descriptor
         self._dropped = False
         self._begun = False
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        # A pipe that nobody reads is an error, not a wait.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
         try:
             self._fd = os.open(self._path, flags | os.O_EXCL, 0o666)
             self._created = True
         except FileExistsError:
             self._fd = os.open(self._path, flags, 0o666)
             self._created = False
+        os.set_blocking(self._fd, True)
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
 
     def begin(self) -> None:

@@ -375,6 +375,24 @@ async def test_cancelled(conn: pgasync.Connection) -> None:
         assert await asyncio.wait_for(conn.fetchval("select 1"), 10) == 1
 
 
+async def test_after_it_was_given_up(conn: pgasync.Connection) -> None:
+    async with conn.copy(f"copy ({STUCK}) to stdout") as copy:
+        assert await copy.read()
+        with pytest.raises(asyncio.TimeoutError):
+            while True:
+                await asyncio.wait_for(copy.read(), 0.05)
+        with pytest.raises(InterfaceError, match="was given up"):
+            await copy.read()
+    async with conn.copy(f"copy ({ENDLESS}) to stdout binary") as copy:
+        rows = copy.rows()
+        async for _ in rows:
+            break
+    with pytest.raises(InterfaceError, match="was given up"):
+        async for _ in rows:
+            pass
+    assert await conn.fetchval("select 1") == 1
+
+
 async def test_other_tasks_wait(conn: pgasync.Connection) -> None:
     async with conn.copy(f"copy ({SLOW}) to stdout") as copy:
         other = asyncio.ensure_future(conn.fetchval("select 5"))

@@ -329,6 +329,23 @@ async def test_full_disk(conn: pgasync.Connection) -> None:
     assert os.path.exists("/dev/full")
 
 
+async def test_pipe(conn: pgasync.Connection, tmp_path: Path) -> None:
+    """One with a name: with a reader it is written to, without one it is an error."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="pipe"):
+        await conn.copy_from_query("select 1", output=path)
+    reading = asyncio.get_running_loop().run_in_executor(None, path.read_bytes)
+    for _ in range(500):
+        try:
+            assert await conn.copy_from_query(LONG, output=path) == "COPY 20000"
+            break
+        except OSError:  # it is not there yet
+            await asyncio.sleep(0.01)
+    assert len(await asyncio.wait_for(reading, 20)) == 20000 * 1001
+    assert path.exists()
+
+
 async def test_path_after_a_failure(conn: pgasync.Connection, tmp_path: Path) -> None:
     """A new file is removed, an old one empty: never half of the data. Where nothing
     was copied, nothing has changed."""
