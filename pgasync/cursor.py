@@ -141,9 +141,11 @@ class Cursor:
         """
         self._check_open()
         self._clear()
-        factory = self.row_factory
-        if factory is None:
-            factory = self._connection._row_factory
+        factory: Any = False  # for rows that nobody gets
+        if returning:
+            factory = self.row_factory
+            if factory is None:
+                factory = self._connection._row_factory
         operation = await many.execute(
             self._connection, sql, seq_of_params, returning, factory, timeout
         )
