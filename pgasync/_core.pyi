@@ -40,6 +40,8 @@ class Link(Protocol):
     def resolve(self, sql: str, params: object) -> tuple[str, tuple[object, ...]]:
         """Parameters that are neither None, tuple nor list. Mapping: rewrites
         `:name`. A str, bytes or scalar: raises. May raise; called from execute."""
+    def rewrite(self, sql: str) -> tuple[str, tuple[str, ...]]:
+        """The text with `$n` for `:name`, and the names, in order of their numbers."""
     def is_script(self, sql: str) -> bool: ...
     def check_pipeline(self) -> None:
         """A request is made while `pipelines` is not 0. InterfaceError: it would wait

@@ -125,6 +125,7 @@ class Link:
     """
 
     resolve = staticmethod(sql.resolve)
+    rewrite = staticmethod(sql.rewrite)
     is_script = staticmethod(sql.is_script)
 
     def check_pipeline(self) -> None:

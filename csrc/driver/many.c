@@ -7,7 +7,7 @@
 
 /* How long one slice may take, and after how many sets the clock is looked at. */
 #define MANY_SLICE_NS 2000000u
-#define MANY_CLOCK_SETS 16
+#define MANY_CLOCK_SETS 4
 
 /* The sets */
 
@@ -67,6 +67,46 @@ many_resolve(struct connection *conn, const struct operation *op, PyObject *set)
     return params;
 }
 
+/* The names of the SQL, borrowed; NULL with an exception. */
+static PyObject *
+many_names(struct connection *conn, const struct operation *op)
+{
+    struct many *many = op->many;
+    if (many->names != NULL) {
+        return many->names;
+    }
+    PyObject *both = PyObject_CallMethodOneArg(conn->link, conn->st->name_rewrite, many->text);
+    PyObject *text, *names;
+    if (both != NULL && PyArg_ParseTuple(both, "UO!:rewrite", &text, &PyTuple_Type, &names)) {
+        Py_XSETREF(many->names, Py_NewRef(names));
+    }
+    Py_XDECREF(both);
+    return many->names;
+}
+
+/* A dict with exactly the names that there are, as a tuple; else as link.resolve has it. */
+static PyObject *
+many_pick(struct connection *conn, const struct operation *op, PyObject *set)
+{
+    PyObject *names = Py_XNewRef(many_names(conn, op));
+    if (names == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(names);
+    bool fits = count > 0 && PyDict_GET_SIZE(set) == count;
+    PyObject *params = fits ? PyTuple_New(count) : NULL;
+    for (Py_ssize_t i = 0; params != NULL && i < count; i++) {
+        PyObject *value = PyDict_GetItemWithError(set, PyTuple_GET_ITEM(names, i));
+        if (value == NULL) {
+            Py_CLEAR(params);
+            break;
+        }
+        PyTuple_SET_ITEM(params, i, Py_NewRef(value));
+    }
+    Py_DECREF(names);
+    return params == NULL && !PyErr_Occurred() ? many_resolve(conn, op, set) : params;
+}
+
 /* One set as a tuple: a new reference, NULL with an exception. */
 static PyObject *
 many_tuple(struct connection *conn, const struct operation *op, PyObject *set)
@@ -76,6 +116,9 @@ many_tuple(struct connection *conn, const struct operation *op, PyObject *set)
     }
     if (PyList_Check(set)) {
         return PyList_AsTuple(set);
+    }
+    if (PyDict_CheckExact(set)) {
+        return many_pick(conn, op, set);
     }
     return set == Py_None ? PyTuple_New(0) : many_resolve(conn, op, set);
 }
@@ -413,6 +456,7 @@ many_free(struct operation *op)
     struct many *many = op->many;
     op->many = NULL;
     Py_CLEAR(many->text);
+    Py_CLEAR(many->names);
     Py_CLEAR(many->kept);
     Py_CLEAR(many->feeder);
     Py_CLEAR(many->task);

@@ -20,6 +20,7 @@ struct many_run {
 
 struct many {
     PyObject *text;    /* the SQL as given, for sets with names */
+    PyObject *names;   /* tuple of these, once a dict has come, or NULL */
     PyObject *kept;    /* list of op->params and those before it, while the server may refuse the
                           statement itself and want them all once more; else NULL */
     Py_ssize_t replay; /* of those, the next after op->params */

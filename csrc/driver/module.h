@@ -39,6 +39,7 @@
     X(remove_reader)                                                                               \
     X(remove_writer)                                                                               \
     X(resolve)                                                                                     \
+    X(rewrite)                                                                                     \
     X(scram)                                                                                       \
     X(types)                                                                                       \
     X(types_changed)                                                                               \

@@ -7,6 +7,7 @@ import contextlib
 import resource
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -233,6 +234,17 @@ async def test_names(table: Any, source: Any) -> None:
         await table.executemany(named, source(given))
     assert caught.value.set_index == LATE
     await is_in_order(table)
+    given[LATE] = {"n": LATE, "s": "", "more": 1}
+    with pytest.raises(pgasync.ProgrammingError, match=":more") as caught:
+        await table.executemany(named, source(given))
+    assert caught.value.set_index == LATE
+    given[LATE] = MappingProxyType({"s": "proxy", "n": LATE})
+    given[5] = (5, "a tuple among them")
+    assert (await table.executemany(named, source(given))).rowcount == BIG
+    found = await table.fetch(
+        "select s from many where n in (5, $1) order by n", [LATE]
+    )
+    assert found == [("a tuple among them",), ("proxy",)]
 
 
 # --- the statement itself -----------------------------------------------------
