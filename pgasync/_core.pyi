@@ -303,7 +303,8 @@ class Connection:
         """There are no more sets, because of `error`: the server undoes what it has got
         so far, and the operation ends with the error."""
     def starve(self, error: BaseException, /) -> None:
-        """The same for all that still wait for more sets."""
+        """The same for all that still wait for more sets. COPYs and streams, which wait
+        for their program, too, are given up with the error."""
     def prepare(self, sql: str, /) -> Operation:
         """Result: Statement (the cache's own when it is there)."""
     def open_portal(

@@ -145,6 +145,31 @@ copy_on_abandon(struct connection *conn, struct operation *op)
     wire_buffer_clear(&copy->data, false);
 }
 
+/* The first in a queue that would wait for its program; NULL: none. */
+static struct operation *
+copy_find_waiting(const struct op_queue *queue)
+{
+    struct operation *op = queue->head;
+    while (op != NULL && (op->done || (op->copy == NULL && op->flow == NULL))) {
+        op = op->next;
+    }
+    return op;
+}
+
+void
+copy_starve(struct connection *conn, PyObject *error)
+{
+    const struct op_queue *const queues[] = {&conn->sent, &conn->deferred, &conn->outsiders};
+    for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++) {
+        struct operation *op;
+        while ((op = copy_find_waiting(queues[i])) != NULL) {
+            Py_INCREF(op);
+            conn_abandon(op, error);
+            Py_DECREF(op);
+        }
+    }
+}
+
 void
 copy_on_finish(struct connection *conn, struct operation *op)
 {

@@ -44,6 +44,10 @@ void copy_on_done(struct operation *op);
 /* An OP_COPY is given up: its starter is let go, and a COPY FROM is failed. */
 void copy_on_abandon(struct connection *conn, struct operation *op);
 
+/* Gives up, with `error` (an exception), what waits for a program to give data or to take
+ * them: COPYs and streams, sent or not. */
+void copy_starve(struct connection *conn, PyObject *error);
+
 /* An OP_COPY leaves its queue: it is an error where no COPY has come of it, and its
  * starter is let go. */
 void copy_on_finish(struct connection *conn, struct operation *op);

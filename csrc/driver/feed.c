@@ -1,5 +1,6 @@
 /* Where the sets of an executemany() come from: a sequence, or one task that gives more of
  * them when they are wanted. */
+#include "copy.h"
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
@@ -343,5 +344,6 @@ Connection_starve(struct connection *conn, PyObject *error)
         many_break_off(conn, op, error);
         Py_DECREF(op);
     }
+    copy_starve(conn, error);
     Py_RETURN_NONE;
 }

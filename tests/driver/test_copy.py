@@ -344,3 +344,45 @@ def test_texts_are_read() -> None:
     assert text.is_on("header") and not text.is_on("freeze")
     out = copysql.parse("copy (select ')' from x) to stdout (format 'binary')")
     assert (out.inward, out.table, out.format) == (False, None, "binary")
+
+
+async def use(copy: Any, sql: str) -> None:
+    if "from" in sql:
+        await copy.write(b"1\tx\n")
+    else:
+        while await copy.read():
+            pass
+
+
+@pytest.mark.parametrize("sql", ["copy t from stdin", "copy t to stdout"])
+async def test_close_inside(table: Any, sql: str) -> None:
+    """By the task itself: it does not wait for what that would have to do."""
+    await table.execute("insert into t select n, 'x' from generate_series(1, 300000) n")
+    with pytest.raises(pgasync.Error, match="closed"):
+        async with table.copy(sql) as copy:
+            await asyncio.wait_for(table.close(), 5)
+            assert table.closed
+            await use(copy, sql)
+
+
+@pytest.mark.parametrize("sql", ["copy t from stdin", "copy t to stdout"])
+async def test_close_by_another_task(table: Any, sql: str) -> None:
+    """And what waits behind it does not begin."""
+    await table.execute("insert into t select n, 'x' from generate_series(1, 300000) n")
+
+    async def waits() -> None:
+        async with table.copy("copy t from stdin") as copy:
+            await copy.write(b"1\tx\n")
+
+    async def closes() -> None:
+        await table.close()
+
+    with pytest.raises(pgasync.Error, match="closed"):
+        async with table.copy(sql) as copy:
+            later = asyncio.create_task(waits())
+            await asyncio.sleep(0)
+            await asyncio.wait_for(asyncio.create_task(closes()), 5)
+            with pytest.raises(pgasync.Error, match="closed"):
+                await later
+            await use(copy, sql)
+    assert table.closed
