@@ -27,10 +27,10 @@ class Figures(NamedTuple):
     rate: float  # units a second
     cpu: float  # µs a unit
     ratio: float  # of the CPU to asyncpg's
-    also: float  # see Scenario.also
+    also: float  # the first of Scenario.also
 
 
-COLUMNS = {"gap": "stall, ms", "memory": "MB more"}
+COLUMNS = {"gap": "stall, ms", "busy": "of it CPU", "memory": "MB more"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Scenario:
     met: Callable[[Figures], bool] | None = None
     method: str = ""  # of the drivers' classes, if it has not this name
     tls: bool = False
-    also: str = ""  # "gap" or "memory" (probes.py)
+    also: tuple[str, ...] = ()  # what it measures besides, see probes.py
 
 
 SCENARIOS = (
@@ -105,12 +105,12 @@ SCENARIOS = (
     Scenario(
         "stream_long", "a stream of 10,000,000 rows of 3 columns",
         "row", 10_000_000, 10_000_000, 0,
-        "memory <= 20 MB", lambda x: x.also <= 20, also="memory",
+        "memory <= 20 MB", lambda x: x.also <= 20, also=("memory",),
     ),
     Scenario(
         "stall", "the loop's longest stall while 1,000,000 rows are fetched",
         "row", 1_000_000, 1_000_000, 0,
-        "gap <= 20 ms", lambda x: x.also <= 20, also="gap",
+        "gap <= 20 ms", lambda x: x.also <= 20, also=("gap", "busy"),
     ),
     Scenario(
         "notify", "notifications received", "notification", 100_000, 100_000, 1000, "",
@@ -144,9 +144,7 @@ def measure(
     ]
     found, _ = harness.run_child(arguments + ["--uvloop"] * uvloop)
     figures = {"rate": count / found["seconds"], "cpu": found["cpu"] / count * 1e6}
-    if scenario.also:
-        figures[scenario.also] = found[scenario.also]
-    return figures
+    return {**figures, **{what: found[what] for what in scenario.also}}
 
 
 def turns(drivers: list[str], index: int) -> list[str]:
@@ -183,7 +181,7 @@ def verdict(scenario: Scenario, rounds: list[Round]) -> tuple[str, str]:
     def median(what: str) -> float:
         return statistics.median(found["pgasync"][what] for found in rounds)
 
-    also = median(scenario.also) if scenario.also else 0.0
+    also = median(scenario.also[0]) if scenario.also else 0.0
     figures = Figures(median("rate"), median("cpu"), compared, also)
     return scenario.goal, "met" if scenario.met(figures) else "missed"
 
@@ -191,7 +189,7 @@ def verdict(scenario: Scenario, rounds: list[Round]) -> tuple[str, str]:
 def report(scenario: Scenario, rounds: list[Round]) -> str:
     head = ["", f"{scenario.unit}/s", "of asyncpg"]
     head += [f"CPU µs a {scenario.unit}", "of asyncpg"]
-    head += [COLUMNS[what] for what in [scenario.also] if what] + ["goal", ""]
+    head += [COLUMNS[what] for what in scenario.also] + ["goal", ""]
     rows = []
     for driver in [name for name in harness.DRIVERS if name in rounds[0]]:
         cells = [driver]
@@ -199,8 +197,8 @@ def report(scenario: Scenario, rounds: list[Round]) -> str:
             compared = ratio(rounds, driver, what)
             cells.append(spread([found[driver][what] for found in rounds]))
             cells.append("-" if compared is None else f"{compared:.2f}")
-        if scenario.also:
-            cells.append(spread([found[driver][scenario.also] for found in rounds]))
+        for what in scenario.also:
+            cells.append(spread([found[driver][what] for found in rounds]))
         cells += verdict(scenario, rounds) if driver == "pgasync" else ("", "")
         rows.append(cells)
     return f"{scenario.name}: {scenario.text}\n{harness.table(head, rows)}\n"
