@@ -405,6 +405,9 @@ class Connection:
         wait for ever. The task, for release(); None outside of a task."""
     def release(self, task: Any, /) -> None:
         """Undoes claim()."""
+    def forget(self, statement: Statement, /) -> None:
+        """Takes a statement of this connection out of its cache; its Close goes out
+        with the next request."""
     def copy_reader(
         self, columns: Statement | list[tuple[str, int]], row_factory: Any, /
     ) -> CopyReader | str:

@@ -1,6 +1,7 @@
 """COPY … TO STDOUT: its data to a file, to a function, or to whoever iterates, and rows
 of the binary format by the codecs that queries use."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -29,6 +30,8 @@ from pg_catalog.pg_attribute
 where attrelid = $1::pg_catalog.text::pg_catalog.regclass and attnum > 0
   and not attisdropped{generated}
 """
+
+_numbers = itertools.count(1)
 
 Columns = _core.Statement | list[tuple[str, int]]
 
@@ -184,7 +187,11 @@ async def discover(connection: "Connection", sql: str) -> Columns | None:
         if names is None:
             names = await _column_names(connection, source.table or "")
         query = f"select {names.strip('()')} from {source.table}"
-    statement = await connection._wait(core.prepare(query))
+    # Never one that is in the cache: the columns may not be what they were, and nothing
+    # in a COPY would tell.
+    text = f"{query}\n-- copy {next(_numbers)}"
+    statement = await connection._wait(core.prepare(text))
+    core.forget(statement)
     for _ in range(LOOKUPS_MAX):
         question = core.copy_reader(statement, False)
         if not isinstance(question, str):

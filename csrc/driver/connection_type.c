@@ -459,6 +459,7 @@ static PyMethodDef Connection_methods[] = {
     {"claim", (PyCFunction)Connection_claim, METH_O, NULL},
     {"release", (PyCFunction)Connection_release, METH_O, NULL},
     {"copy_reader", (PyCFunction)Connection_copy_reader, METH_VARARGS, NULL},
+    {"forget", (PyCFunction)Connection_forget, METH_O, NULL},
     {"begin", (PyCFunction)Connection_begin, METH_O, NULL},
     {"enter_block", (PyCFunction)Connection_enter_block, METH_O, NULL},
     {"leave_block", (PyCFunction)Connection_leave_block, METH_O, NULL},

@@ -140,6 +140,18 @@ Connection_copy_reader(struct connection *conn, PyObject *args)
     return made;
 }
 
+PyObject *
+Connection_forget(struct connection *conn, PyObject *statement)
+{
+    if (!Py_IS_TYPE(statement, conn->st->statement_type)) {
+        return errors_set(PyExc_TypeError, "forget() takes a Statement");
+    }
+    if (((struct statement *)statement)->owner == conn) {
+        stmtcache_drop(&conn->cache, (struct statement *)statement, true);
+    }
+    Py_RETURN_NONE;
+}
+
 /* Reading */
 
 static int

@@ -271,6 +271,28 @@ async def test_tables(conn: pgasync.Connection) -> None:
         await conn.execute('drop schema "S t" cascade')
 
 
+async def test_tables_that_change(conn: Any, connect: Any) -> None:
+    """By another session: nothing in the data tells a float4 from an int4."""
+    other = await connect(autocommit=True)
+    await conn.execute("create table changes (a int4); insert into changes values (1)")
+    try:
+        for kind, value in (("int4", 1), ("float4", 1.0), ("int4", 1)):
+            await other.execute(f"alter table changes alter a type {kind}")
+            for source in ("changes", "(select * from changes)"):
+                ((got,),) = await rows_of(conn, source)
+                assert got == value
+                assert type(got) is type(value)
+        cached = conn._core.cached_statements
+        for _ in range(5):
+            await rows_of(conn, "changes")
+        assert conn._core.cached_statements == cached
+        await conn.fetchval("select 1")
+        left = "select count(*) from pg_prepared_statements where statement ~ '-- copy'"
+        assert await conn.fetchval(left) <= 1  # this one
+    finally:
+        await conn.execute("drop table changes")
+
+
 async def test_set_types(conn: pgasync.Connection) -> None:
     sql = "copy (select 1, 'a', '{1,2}'::int4[], 2::oid) to stdout binary"
     async with conn.copy(sql) as copy:
