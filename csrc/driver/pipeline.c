@@ -99,6 +99,9 @@ void
 segment_failed(struct connection *conn)
 {
     struct operation *op = conn->sent.head;
+    if (conn->healing != NULL) {
+        conn_heal_none(conn); /* what is held back cannot wait for this one's ReadyForQuery */
+    }
     PyObject *cause = Py_XNewRef(op->error); /* NULL: it had been given up */
     if (op->phase == OP_DESCRIBING) {
         (void)conn_described(conn, op);

@@ -386,6 +386,35 @@ async def test_stale_statement(table: Any, connect: Callable[..., Any]) -> None:
         await other.execute("drop table piped_stale")
 
 
+@pytest.mark.parametrize("sql", ["select 1", "select 1 / 0"])
+async def test_behind_a_stale_statement(
+    table: Any, connect: Callable[..., Any], sql: str
+) -> None:
+    """Of another task, which cannot be sent again once something behind it has been
+    answered."""
+    other = await connect(autocommit=True)
+    await other.execute("create table piped_stale (a int)")
+    try:
+        await table.fetch("select * from piped_stale")
+        with contextlib.suppress(pgasync.DataError):
+            await table.fetchval(sql)
+        await other._core.query("alter table piped_stale add column b int")
+
+        async def stale() -> None:
+            with contextlib.suppress(pgasync.InvalidCachedStatement):
+                assert await table.fetch("select * from piped_stale") == []
+
+        task = outside.create_task(stale)
+        await asyncio.sleep(0)
+        with contextlib.suppress(pgasync.DataError):
+            async with table.pipeline() as p:
+                assert await asyncio.wait_for(p.fetchval(sql), 5) == 1
+        await asyncio.wait_for(task, 5)
+        assert await table.fetchval("select 2") == 2
+    finally:
+        await other.execute("drop table piped_stale")
+
+
 # Awaiting inside
 
 

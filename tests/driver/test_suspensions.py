@@ -206,6 +206,34 @@ async def pipeline(room: Room, conn: Any) -> None:
     assert await asyncio.gather(*map(conn.fetchval, texts)) == [1, 2, 3]
 
 
+async def pipeline_block(room: Room, conn: Any) -> None:
+    """Statements that are new, awaited inside, of types to be looked up, and slow."""
+    insert = fresh(f"insert into {room.name} values ($1)")
+    async with conn.pipeline() as p:
+        p.execute(insert, [1])
+        assert await p.fetchval(fresh("select 2")) == 2
+        p.execute(fresh(f"create temp table {room.name}_t (n int)"))
+        p.execute(fresh(f"insert into {room.name}_t values ($1)"), [1])
+        await p.sync()
+        mood = p.fetchval(fresh(f"select row(1, 'fine'::{room.name}_mood)"))
+        p.fetchval("select 3 from pg_sleep(0.005)")
+        p.execute(insert, [3])
+    assert await mood == (1, "fine")
+
+
+async def failing_pipeline(room: Room, conn: Any) -> None:
+    with contextlib.suppress(pgasync.DataError):
+        async with conn.pipeline() as p:
+            await p.execute(f"insert into {room.name} values (1)")
+            p.execute("select 1 / 0")
+            p.execute(f"insert into {room.name} values (2)")
+    with contextlib.suppress(LookupError):
+        async with conn.pipeline() as p:
+            await p.execute(f"insert into {room.name} values (1)")
+            p.fetchval("select 3 from pg_sleep(0.005)")
+            raise LookupError
+
+
 async def cursors(room: Room, conn: Any) -> None:
     async with conn.cursor() as cursor:
         await cursor.execute(fresh("select n from generate_series(1, 3) n"))
@@ -253,6 +281,8 @@ WORKS: dict[str, Work] = {
     "registering": registering,
     "timeouts": timeouts,
     "pipeline": pipeline,
+    "pipeline block": pipeline_block,
+    "failing pipeline": failing_pipeline,
     "cursors": cursors,
     "block": block,
     "failed block": failed_block,
@@ -301,6 +331,8 @@ FOLLOWED: dict[str, Work] = {
     "transaction": transaction,
     "savepoints": savepoints,
     "script": script,
+    "pipeline block": pipeline_block,
+    "failing pipeline": failing_pipeline,
     "commit behind a drain": commit_behind_a_drain,
     "begin behind a drain": begin_behind_a_drain,
 }
