@@ -49,6 +49,9 @@ class Block:
         if core is not None:
             core.leave_block(self)
         self._wake()
+        owner = None if self._owner is None else self._owner()
+        if self._watched and owner is not None:  # it may live long
+            owner.remove_done_callback(self._abandoned)
 
     def admits(self) -> bool:
         """Whether the running task is inside though its context does not say so: the

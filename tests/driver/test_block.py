@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import pgasync
+from pgasync.block import Block
 
 XID = "select pg_current_xact_id()::text"
 SOON_S = 0.05  # so long nothing may happen that is to wait
@@ -620,6 +622,28 @@ async def test_another_thread(conn: Any) -> None:
         work = loop.run_in_executor(None, context.run, elsewhere, "select 3")
         assert await work == 3
         assert await conn.fetchval("select 4") == 4
+
+
+async def test_nothing_is_kept(conn: Any) -> None:
+    """A task that opens block after block, each with others waiting."""
+
+    async def round_trip() -> None:
+        async with conn.transaction():
+            tasks = [outside(conn.fetchval("select 1")) for _ in range(2)]
+            await conn.execute("select 1")
+            await asyncio.gather(nested(), nested())
+        await asyncio.gather(*tasks)
+
+    async def nested() -> None:
+        async with conn.transaction():
+            await asyncio.sleep(0)
+
+    for _ in range(20):
+        await round_trip()
+    del round_trip
+    gc.collect()
+    blocks = [found for found in gc.get_objects() if isinstance(found, Block)]
+    assert len(blocks) <= 2  # what the context of this task names, at most
 
 
 async def test_storm(conn: Any) -> None:
