@@ -55,7 +55,7 @@ SCENARIOS = (
     Scenario("rows", 5, 10, None),
     Scenario("orm_rows", 5, 10, None),
     Scenario("executemany", 10_000, 10_000, None),
-    Scenario("copy_records", 100_000, 200_000, None),  # a row
+    Scenario("copy_records", 100_000, 200_000, 450),  # a row
 )
 
 

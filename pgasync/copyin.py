@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from . import _core, copysql
 from .copyfeed import CHUNK_BYTES, checked, closing, pieces
 from .errors import Error, InterfaceError, QueryTimeout
+from .sql import quote_literal
 from .timeouts import Expired, until
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ class Columns(NamedTuple):
 
 
 COLUMNS = """\
-select a.attname::text, a.atttypid::int8, {generated}
-from (select pg_catalog.to_regclass($1::text) as oid) t
+select a.attname, a.atttypid, {generated}
+from (select pg_catalog.to_regclass({target}) as oid) t
 left join pg_catalog.pg_attribute a
 on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
 where t.oid is not null
@@ -170,12 +171,13 @@ async def columns_of(
     those `wanted`. None when the table, or one of those, is not there: the server says
     that better. Their types are known to the connection then."""
     version = connection.info.server_version
-    generated = "a.attgenerated <> ''" if version >= 120_000 else "false"
-    query = COLUMNS.format(generated=generated)
-    found = await connection.fetch(query, [target], row_factory=tuple)
+    generated = "a.attgenerated" if version >= 120_000 else "''"
+    query = COLUMNS.format(generated=generated, target=quote_literal(target))
+    # Its rows are text, whatever codecs the program has registered.
+    found = await connection._wait(connection._core.look_up(query))
     if not found:
         return None
-    types = {name: oid for name, oid, _ in found if name is not None}
+    types = {name: int(oid) for name, oid, _ in found if name is not None}
     if wanted is None:
         names = tuple(n for n, _, made in found if n is not None and not made)
     else:

@@ -632,6 +632,16 @@ async def test_others_have_their_turn(table: Any) -> None:
     assert seen > 5 and turns > seen + 5
 
 
+async def test_with_codecs_for_everything(connect: Callable[..., Any]) -> None:
+    """What is asked of the catalog does not go through the program's codecs."""
+    conn = await connect(autocommit=True)
+    await conn.execute("create temporary table t (a int4, b text)")
+    for name in ("text", "name", "int8", "oid", "bool"):
+        await conn.set_type_codec(name, encoder=lambda v: f"<{v}>", decoder=len)
+    await conn.copy_records_to_table("t", records=[(1, "x")])
+    assert await rows(conn, "a, b") == [(1, 3)]
+
+
 async def test_over_tls(tls_server: Any) -> None:
     """Where the socket is full again and again, a record is half written."""
     keywords = {"sslmode": "require", "autocommit": True}
