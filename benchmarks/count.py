@@ -54,7 +54,7 @@ SCENARIOS = (
     Scenario("orm_update", 50, 150, None, LAYOUTS),
     Scenario("rows", 5, 10, None),
     Scenario("orm_rows", 5, 10, None),
-    Scenario("executemany", 10_000, 10_000, None),
+    Scenario("executemany", 10_000, 10_000, 1_100),  # a row
     Scenario("copy_records", 100_000, 200_000, 450),  # a row
 )
 
