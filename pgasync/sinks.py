@@ -104,13 +104,15 @@ class _Path(_Threaded):
                 self._lock.release()
 
     def _write(self, pieces: Pieces) -> None:
-        with self._lock, self._named():
-            for piece in pieces:
-                left = memoryview(piece)
-                while left and not self._dropped:
-                    left = left[os.write(self._fd, left) :]
-        if self._dropped:
-            self.drop()
+        try:
+            with self._lock, self._named():
+                for piece in pieces:
+                    left = memoryview(piece)
+                    while left and not self._dropped:
+                        left = left[os.write(self._fd, left) :]
+        finally:
+            if self._dropped:
+                self.drop()
 
     def _finish(self) -> None:
         with self._lock, self._named():
