@@ -16,7 +16,13 @@ from . import _core
 from . import sql as lexer
 from ._core import MODE_RESULT, MODE_ROW, MODE_ROWS, MODE_VALUE
 from .cursor import Cursor
-from .errors import Error, InterfaceError, PipelineAborted, ProgrammingError
+from .errors import (
+    Error,
+    InterfaceError,
+    PipelineAborted,
+    ProgrammingError,
+    QueryTimeout,
+)
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -251,7 +257,7 @@ class Pipeline:
         segment: list[PipelineResult[Any]] | None = None
         try:
             async with self._lock:
-                await self._hand_over()
+                await self._hand_over(timeout)
                 segment, self._segment = self._segment, []
                 if self._opened:
                     await self._sync(timeout)
@@ -294,16 +300,17 @@ class Pipeline:
         if self._state == "ended":
             return
         async with self._lock:
-            await self._hand_over()
+            await self._hand_over(self._timeout)
             if self._opened and not self._core.closed:
                 self._core.pipe_flush()
 
-    async def _hand_over(self) -> None:
-        """Gives the queue to the core, as fast as the server takes it."""
-        core = self._core
+    async def _hand_over(self, timeout: float | None) -> None:
+        """Gives the queue to the core, as fast as the server takes it. Each wait for
+        that is bounded by `timeout`."""
+        core, wait = self._core, self._connection._wait
         if self._queue and not self._opened and not core.closed:
-            await self._look_ahead()
-            await self._begin()
+            await self._look_ahead(timeout)
+            await self._begin(timeout)
         count = 0
         while self._queue:
             result = self._queue.popleft()
@@ -312,11 +319,11 @@ class Pipeline:
             result._submit(core)
             count += 1
             if core.crowded:
-                await core.drain()
+                await wait(core.drain(), timeout)
             elif count % TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _look_ahead(self) -> None:
+    async def _look_ahead(self, timeout: float | None) -> None:
         """Has new statements described in one flight, in front of the segment. That
         costs nothing if it fails, where no transaction is open."""
         core = self._core
@@ -329,23 +336,39 @@ class Pipeline:
             texts.setdefault(result._sql, result._params or ())
             if len(texts) == AHEAD:
                 break
-        again = []
-        operations = core.foresee([*texts.items()])
-        for operation, known in zip(operations, texts.items(), strict=False):
-            try:
-                await operation
-            except Error as error:  # said when its turn comes
-                if error.sqlstate in ALONE:
-                    again.append(known)
-        for known in again:
-            with contextlib.suppress(Error):
-                await core.foresee([known])[0]
+        asked = core.foresee([*texts.items()])
+        refused = await self._described(asked, timeout)
+        for known, state in zip(texts.items(), refused, strict=False):
+            if state in ALONE:
+                await self._described(core.foresee([known]), timeout)
 
-    async def _begin(self) -> None:
+    async def _described(
+        self, operations: list[_core.Operation], timeout: float | None
+    ) -> list[str | None]:
+        """Waits for descriptions: the SQLSTATE of each that was refused, whose error is
+        said when its turn comes."""
+        states: list[str | None] = []
+        try:
+            for operation in operations:
+                state = None
+                try:
+                    await self._connection._wait(operation, timeout)
+                except QueryTimeout:
+                    raise
+                except Error as error:
+                    state = error.sqlstate
+                states.append(state)
+        except BaseException:
+            for operation in operations:  # or the server would not be told to stop
+                operation.cancel()
+            raise
+        return states
+
+    async def _begin(self, timeout: float | None) -> None:
         """Waits until the connection is the segment's."""
         turn = self._core.segment()
         try:
-            await turn
+            await self._connection._wait(turn, timeout)
         except Error:
             if not self._core.closed:
                 raise

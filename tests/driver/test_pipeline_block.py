@@ -731,3 +731,60 @@ async def test_closed_inside(connect: Callable[..., Any]) -> None:
             p.fetchval("select 2")
             await conn.close()
     assert conn.closed
+
+
+@pytest_asyncio.fixture
+async def locked(connect: Callable[..., Any]) -> AsyncIterator[str]:
+    """A table that somebody has locked."""
+    holder = await connect()
+    await holder.execute("create table locked (n int, t text)")
+    await holder.commit()
+    await holder.execute("lock table locked")
+    yield "locked"
+    await holder.execute("drop table locked")
+    await holder.commit()
+
+
+async def test_timeout_of_a_description(
+    connect: Callable[..., Any], locked: str
+) -> None:
+    conn = await connect(autocommit=True)
+    with pytest.raises(pgasync.QueryTimeout):
+        async with conn.pipeline(timeout=0.2) as p:
+            p.fetchval(f"select 1 from {locked}")
+            p.fetchval(f"select 2 from {locked}")
+    assert await asyncio.wait_for(conn.fetchval("select 1"), 10) == 1
+
+
+async def test_timeout_while_there_is_no_room(connect: Callable[..., Any]) -> None:
+    """The server waits in the first statement, and takes no more of the others than the
+    buffers of the sockets."""
+    conn = await connect(autocommit=True, command_timeout=0.5)
+    size = "select length($1::text)"
+    await conn.fetchval(size, ["x"])
+    await conn.prepare("select pg_sleep($1)")
+    with pytest.raises(pgasync.QueryTimeout):
+        async with conn.pipeline() as p:
+            p.execute("select pg_sleep($1)", [60])
+            for _ in range(200):
+                p.fetchval(size, ["x" * 50_000])
+    assert await asyncio.wait_for(conn.fetchval("select 1"), 10) == 1
+
+
+async def test_timeout_before_its_turn(connect: Callable[..., Any]) -> None:
+    conn = await connect(autocommit=True)
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def block() -> None:
+        async with conn.transaction():
+            entered.set()
+            await leave.wait()
+
+    task = asyncio.ensure_future(block())
+    await entered.wait()
+    with pytest.raises(pgasync.QueryTimeout):
+        async with conn.pipeline(timeout=0.1) as p:
+            p.fetchval("select 1")
+    leave.set()
+    await task
+    assert await conn.fetchval("select 2") == 2
