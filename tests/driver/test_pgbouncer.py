@@ -1,0 +1,205 @@
+"""Behind PgBouncer: what works without being told that it is there, and what a program
+is told where it cannot work (docs/poolers.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+import pgasync
+import pgbouncer
+from pgasync import errors
+
+ROWS = 1000
+
+
+@pytest.fixture(scope="module")
+def bouncer(server: Any) -> Iterator[pgbouncer.PgBouncer]:
+    """Transaction mode, five server connections."""
+    pgbouncer.need()
+    server.psql(
+        "CREATE TABLE IF NOT EXISTS pooled (id int PRIMARY KEY, x text);"
+        " TRUNCATE pooled;"
+        f" INSERT INTO pooled SELECT n, 'x' || n FROM generate_series(1, {ROWS}) n;"
+    )
+    with pgbouncer.PgBouncer(server) as started:
+        yield started
+    server.psql("DROP TABLE pooled")
+
+
+@pytest.fixture(autouse=True)
+def log_of_failures(bouncer: pgbouncer.PgBouncer) -> Iterator[None]:
+    """Printed, and so shown with a test that fails. Each test finds new connections."""
+    bouncer.admin("RECONNECT")
+    before = len(bouncer.log())
+    yield
+    print(bouncer.log()[before:])
+
+
+@pytest.fixture
+async def pooled(
+    bouncer: pgbouncer.PgBouncer, connect: Callable[..., Any]
+) -> AsyncIterator[Callable[..., Any]]:
+    """connect() through the PgBouncer."""
+
+    async def factory(**keywords: Any) -> Any:
+        return await connect(bouncer.dsn, **keywords)
+
+    yield factory
+
+
+# What works
+
+
+async def test_version(bouncer: pgbouncer.PgBouncer, pooled: Any) -> None:
+    assert bouncer.version >= (1, 18)
+    conn = await pooled(autocommit=True)
+    assert await conn.fetchval("select 1") == 1
+    assert "transaction" in bouncer.admin("SHOW POOLS")
+
+
+async def test_values_and_types(pooled: Any) -> None:
+    """Types that have to be looked up, parameters of all kinds, a mapping."""
+    conn = await pooled()
+    await conn.execute("create type pooled_mood as enum ('sad', 'ok')")
+    assert await conn.fetchval("select $1::pooled_mood", ["ok"]) == "ok"
+    assert await conn.fetchval("select :a::int + :b::int", {"a": 1, "b": 2}) == 3
+    await conn.rollback()
+
+
+async def test_copy(pooled: Any) -> None:
+    conn = await pooled(autocommit=True)
+    records = [(n, f"copied {n}") for n in range(20_000, 20_100)]
+    tag = await conn.copy_records_to_table("pooled", records=records)
+    assert tag == "COPY 100"
+    pieces: list[bytes] = []
+    tag = await conn.copy_from_query(
+        "select * from pooled where id >= $1", [20_000], output=pieces.append
+    )
+    assert tag == "COPY 100"
+    assert b"".join(pieces).count(b"\n") == 100
+    async with conn.copy("COPY pooled TO STDOUT (FORMAT binary)") as copy:
+        rows = [row async for row in copy.rows()]
+    assert len(rows) == ROWS + 100
+    await conn.execute("delete from pooled where id >= 20000")
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+async def test_streams(pooled: Any, autocommit: bool) -> None:
+    conn = await pooled(autocommit=autocommit)
+    rows = [
+        row[0]
+        async for row in conn.stream("select generate_series(1, $1::int)", [20_000])
+    ]
+    assert rows == list(range(1, 20_001))
+    async for row in conn.stream("select generate_series(1, $1::int)", [20_000]):
+        if row[0] == 10:
+            break
+    assert await conn.fetchval(f"select 7 -- {autocommit}") == 7
+
+
+async def test_server_side_cursor(pooled: Any) -> None:
+    conn = await pooled()
+    async with conn.transaction(), conn.cursor("c") as cursor:
+        await cursor.execute("select generate_series(1, 1000)")
+        assert len(await cursor.fetchmany(100)) == 100
+        assert len(await cursor.fetchall()) == 900
+
+
+async def test_script_and_prepare(pooled: Any) -> None:
+    conn = await pooled(autocommit=True)
+    assert await conn.fetchval("select 1; select 2; select 3") == 3
+    statement = await conn.prepare("select x from pooled where id = $1")
+    assert await statement.fetch([1]) == [("x1",)]
+
+
+async def test_timeout(pooled: Any) -> None:
+    """A CancelRequest finds its way through the PgBouncer."""
+    conn = await pooled(autocommit=True)
+    with pytest.raises(pgasync.QueryTimeout):
+        await conn.execute("select pg_sleep(60)", timeout=0.2)
+    assert await conn.fetchval("select 7") == 7
+
+
+async def test_cancelled_task(pooled: Any) -> None:
+    conn = await pooled(autocommit=True)
+    task = asyncio.ensure_future(conn.execute("select pg_sleep(60)"))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await conn.fetchval("select 8") == 8
+
+
+# The server and the PgBouncer come and go
+
+
+async def test_reload_pause_resume(bouncer: pgbouncer.PgBouncer, pooled: Any) -> None:
+    conn = await pooled(autocommit=True)
+    assert await conn.fetchval("select 1") == 1
+    await asyncio.to_thread(bouncer.admin, "RELOAD")
+    assert await conn.fetchval("select 2") == 2
+    await asyncio.to_thread(bouncer.admin, "PAUSE")
+    try:
+        waiting = asyncio.ensure_future(conn.fetchval("select 3"))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+    finally:
+        await asyncio.to_thread(bouncer.admin, "RESUME")
+    assert await waiting == 3
+
+
+async def test_other_server_connections(
+    bouncer: pgbouncer.PgBouncer, pooled: Any
+) -> None:
+    """RECONNECT, as after server_lifetime: no client notices."""
+    conn = await pooled(autocommit=True)
+    first = await conn.fetchval("select pg_backend_pid()")
+    await asyncio.to_thread(bouncer.admin, "RECONNECT")
+    assert await conn.fetchval("select pg_backend_pid()") != first
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_pgbouncer_ends(server: Any, connect: Any, kill: bool) -> None:
+    with pgbouncer.PgBouncer(server) as bouncer:
+        conn = await connect(bouncer.dsn, autocommit=True)
+        assert await conn.fetchval("select 1") == 1
+        await asyncio.to_thread(bouncer.restart, kill=kill)
+        with pytest.raises(errors.ConnectionLost):
+            await conn.fetchval("select 2")
+        again = await connect(bouncer.dsn, autocommit=True)
+        assert await again.fetchval("select 3") == 3
+
+
+# What cannot work, and what the program is told
+
+
+async def test_query_wait_timeout(server: Any, connect: Any) -> None:
+    settings = {"default_pool_size": 1, "query_wait_timeout": 1}
+    with pgbouncer.PgBouncer(server, **settings) as bouncer:
+        first = await connect(bouncer.dsn)
+        await first.execute("select 1")
+        second = await connect(bouncer.dsn, autocommit=True)
+        with pytest.raises(errors.ConnectionLost, match="query_wait_timeout"):
+            await second.fetchval("select 2")
+        assert second.closed
+
+
+async def test_too_many_clients(server: Any, connect: Any) -> None:
+    with pgbouncer.PgBouncer(server, max_client_conn=2) as bouncer:
+        await connect(bouncer.dsn)
+        await connect(bouncer.dsn)
+        with pytest.raises(errors.OperationalError, match="max_client_conn"):
+            await connect(bouncer.dsn)
+
+
+async def test_statement_mode(server: Any, connect: Any) -> None:
+    with pgbouncer.PgBouncer(server, pool_mode="statement") as bouncer:
+        conn = await connect(bouncer.dsn, autocommit=True)
+        assert await conn.fetchval("select $1::int", [1]) == 1
+        with pytest.raises(errors.ConnectionLost, match="statement pooling mode"):
+            async with conn.transaction():
+                await conn.execute("select 2")
