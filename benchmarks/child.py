@@ -17,6 +17,8 @@ from typing import Any
 
 SQLALCHEMY = ("core", "intx", "core_ready", "intx_ready", "orm_get", "orm_update")
 SQLALCHEMY += ("rows", "orm_rows")
+POOLS = ("pool", "pool_with", "pool_crowd", "pool_cold", "pool_idle")
+POOLS += ("pool_fetchval", "fetchval")
 STEP = 37  # objects of each size that one layout has more than the one before
 
 
@@ -33,8 +35,9 @@ def shift(layout: int) -> list[object]:
 
 
 def driver_for(name: str, scenario: str) -> Any:
-    if scenario in SQLALCHEMY:
-        return getattr(importlib.import_module("with_sqlalchemy"), name.title())()
+    for scenarios, module in ((SQLALCHEMY, "with_sqlalchemy"), (POOLS, "with_pools")):
+        if scenario in scenarios:
+            return getattr(importlib.import_module(module), name.title())()
     return importlib.import_module(f"with_{name}").Driver()
 
 

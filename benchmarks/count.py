@@ -54,6 +54,9 @@ SCENARIOS = (
     Scenario("orm_update", 50, 150, None, LAYOUTS),
     Scenario("rows", 5, 10, None),
     Scenario("orm_rows", 5, 10, None),
+    Scenario("fetchval", 100, 300, None),
+    Scenario("pool_fetchval", 100, 300, None),
+    Scenario("pool_idle", 200, 1000, 6_000),
     Scenario("executemany", 10_000, 10_000, 1_100),  # a row
     Scenario("copy_records", 100_000, 200_000, 450),  # a row
 )

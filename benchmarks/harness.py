@@ -24,7 +24,7 @@ import work
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 DRIVERS = ("asyncpg", "psycopg", "pgasync")
-PACKAGES = (*DRIVERS, "psycopg-binary", "sqlalchemy", "uvloop")
+PACKAGES = (*DRIVERS, "psycopg-binary", "psycopg-pool", "sqlalchemy", "uvloop")
 
 sys.path.insert(0, str(HERE.parent / "tests"))
 import certificates  # noqa: E402

@@ -28,9 +28,17 @@ class Figures(NamedTuple):
     cpu: float  # µs a unit
     ratio: float  # of the CPU to asyncpg's
     also: float  # the first of Scenario.also
+    faster: tuple[float, float]  # how many times the rate of asyncpg's, psycopg's
 
 
-COLUMNS = {"gap": "stall, ms", "busy": "of it CPU", "memory": "MB more"}
+COLUMNS = {
+    "gap": "stall, ms",
+    "busy": "of it CPU",
+    "memory": "MB more",
+    "wait_50": "wait, ms: half",
+    "wait_99": "99 of 100",
+    "wait_max": "the longest",
+}
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,24 @@ SCENARIOS = (
         "notify", "notifications received", "notification", 100_000, 100_000, 1000, "",
     ),
     Scenario(
+        "pool", "by key, 100 tasks on a pool of 10, one statement each time",
+        "query", 20_000, 20_000, 2000,
+        "3 x asyncpg, 2 x psycopg", lambda x: x.faster[0] >= 3 and x.faster[1] >= 2,
+    ),
+    Scenario(
+        "pool_with", "the same, with a connection that is taken and given back",
+        "query", 20_000, 20_000, 2000,
+        "3 x asyncpg, 2 x psycopg", lambda x: x.faster[0] >= 3 and x.faster[1] >= 2,
+    ),
+    Scenario(
+        "pool_crowd", "the same with 1000 tasks", "query", 20_000, 20_000, 2000, "",
+        also=("wait_50", "wait_99", "wait_max"),
+    ),
+    Scenario(
+        "pool_cold", "a pool of 10 is made, asked once, and closed",
+        "pool", 20, 20, 2, "",
+    ),
+    Scenario(
         "tls", "a row of 8 columns by key, TLS 1.3", "query", 8000, 8000, 500,
         "CPU below both", lambda x: x.ratio < 1, "pk", tls=True,
     ),
@@ -163,9 +189,11 @@ def spread(values: list[float]) -> str:
     return f"{number(statistics.median(values))} ({low}-{high})"
 
 
-def ratio(rounds: list[Round], driver: str, what: str) -> float | None:
-    """To asyncpg in the same round; the median."""
-    pairs = [(found.get(driver), found.get("asyncpg")) for found in rounds]
+def ratio(
+    rounds: list[Round], driver: str, what: str, peer: str = "asyncpg"
+) -> float | None:
+    """To the peer in the same round; the median."""
+    pairs = [(found.get(driver), found.get(peer)) for found in rounds]
     values = [ours[what] / theirs[what] for ours, theirs in pairs if ours and theirs]
     return statistics.median(values) if values else None
 
@@ -182,7 +210,10 @@ def verdict(scenario: Scenario, rounds: list[Round]) -> tuple[str, str]:
         return statistics.median(found["pgasync"][what] for found in rounds)
 
     also = median(scenario.also[0]) if scenario.also else 0.0
-    figures = Figures(median("rate"), median("cpu"), compared, also)
+    faster = [ratio(rounds, "pgasync", "rate", x) or 0 for x in ("asyncpg", "psycopg")]
+    figures = Figures(
+        median("rate"), median("cpu"), compared, also, (faster[0], faster[1])
+    )
     return scenario.goal, "met" if scenario.met(figures) else "missed"
 
 

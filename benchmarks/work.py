@@ -18,6 +18,9 @@ ACC_ROWS = 100_000
 MIXED_ROWS = 1000
 MIXED_FETCHED = 100
 TASKS = 50  # of `tasks`: how many coroutines share one connection
+POOLED = 10  # of `pool`: connections
+POOL_TASKS = 100  # of `pool`: how many coroutines share them
+POOL_CROWD = 1000  # of `pool_crowd`: the same
 BATCH = 10_000  # of `executemany`: sets of parameters in one call
 COPIED = 100_000  # of COPY: rows in one statement
 STREAMED = 100_000  # of `stream`: the same
@@ -84,10 +87,10 @@ def keys(count: int) -> Iterator[int]:
     return itertools.islice(itertools.cycle(KEYS), count)
 
 
-def shares(count: int) -> list[list[int]]:
-    """The same keys, dealt out to TASKS coroutines."""
+def shares(count: int, tasks: int = TASKS) -> list[list[int]]:
+    """The same keys, dealt out to so many coroutines."""
     every = [*keys(count)]
-    return [every[i::TASKS] for i in range(TASKS)]
+    return [every[i::tasks] for i in range(tasks)]
 
 
 @functools.cache
