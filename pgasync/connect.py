@@ -10,7 +10,7 @@ from random import shuffle
 from types import TracebackType
 from typing import Any, TypeVar
 
-from . import conninfo
+from . import configs
 from .connection import Connection
 from .conninfo import Config, Host
 from .errors import ConnectError, ConnectionLost, Error, InterfaceError, TLSError
@@ -56,7 +56,7 @@ def connect(dsn: str | None = None, **keywords: Any) -> "Connecting":
     for, and the class of the SQLSTATE (InvalidPassword, InvalidCatalogName …) when
     the server refused.
     """
-    return Connecting(conninfo.parse(dsn, keywords))
+    return Connecting(configs.find(dsn, keywords))
 
 
 class Connecting(Coroutine[Any, Any, Connection]):

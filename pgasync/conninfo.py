@@ -117,6 +117,9 @@ class Config:
     session_zone: bool = False  # timestamptz in the session's zone, else UTC
     types: "Registry | None" = None
     cleartext_anywhere: bool = False  # asked for by name, not only on this machine
+    passfile: str | None = field(default=None, repr=False, compare=False)
+    given: bool = field(default=False, repr=False, compare=False)
+    """Nothing was looked up on this machine to make it: no file, no default."""
 
     def startup_parameters(self) -> list[tuple[str, str]]:
         """The startup packet's pairs. Poolers refuse what they do not know: no
@@ -162,8 +165,7 @@ def parse(
     defaults = session_defaults(env)
     if defaults:
         given["server_settings"] = _with_defaults(given, defaults)
-    config = _build(given)
-    return config if config.password else _with_passwords(config, given, env)
+    return with_passwords(_build(given, env))
 
 
 def _with_defaults(given: Mapping[str, Any], defaults: dict[str, str]) -> Any:
@@ -174,15 +176,13 @@ def _with_defaults(given: Mapping[str, Any], defaults: dict[str, str]) -> Any:
     return {**{k: v for k, v in defaults.items() if k not in named}, **settings}
 
 
-def _with_passwords(
-    config: Config, given: Mapping[str, Any], env: Mapping[str, str]
-) -> Config:
-    """Each host with its password from the password file."""
-    path = values.text(given, "passfile")
-    if path is None:
-        path = os.path.join(env.get("HOME") or os.path.expanduser("~"), ".pgpass")
-    lines = read_passfile(path)
-    if not lines:
+def with_passwords(config: Config) -> Config:
+    """Each host with its password from the password file; the same Config where a
+    password was given or the file has none."""
+    if config.password or config.passfile is None:
+        return config
+    lines = read_passfile(config.passfile)
+    if not lines and not any(host.password for host in config.hosts):
         return config
     hosts = []
     for host in config.hosts:
@@ -195,9 +195,10 @@ def _with_passwords(
 # --------------------------------------------------------------- keywords to Config
 
 
-def _build(given: dict[str, Any]) -> Config:
+def _build(given: dict[str, Any], env: Mapping[str, str]) -> Config:
     _check_refused(given)
-    user = values.text(given, "user") or _os_user()
+    named = values.text(given, "user")
+    user = named or _os_user()
     methods, cleartext = _auth(values.text(given, "require_auth"))
     _check_encoding(given.get("client_encoding") or "UTF8")
     name = values.text(given, "application_name")
@@ -239,7 +240,19 @@ def _build(given: dict[str, Any]) -> Config:
         types=_types(given.get("types")),
         auth_methods=methods,
         cleartext_anywhere=cleartext,
+        passfile=values.text(given, "passfile") or _default_passfile(env),
+        given=named is not None and _names_hosts(given) and "service" not in given,
     )
+
+
+def _names_hosts(given: Mapping[str, Any]) -> bool:
+    """Whether no default is needed."""
+    lists = (values.items(given.get(x, ""), x) for x in ("host", "hostaddr"))
+    return any(map(all, lists))
+
+
+def _default_passfile(env: Mapping[str, str]) -> str:
+    return os.path.join(env.get("HOME") or os.path.expanduser("~"), ".pgpass")
 
 
 def _check_refused(given: Mapping[str, Any]) -> None:

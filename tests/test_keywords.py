@@ -141,7 +141,7 @@ def changed(dsn: str, environ: dict[str, str]) -> set[str]:
     mode = "sslmode=require" if "direct" in f"{dsn}{environ}" else ""
     plain = parse(f"user=u {mode}", {}, environ={"HOME": "/"})
     given = parse(dsn, {"user": "u", "sslmode": "require"} if mode else {}, environ)
-    names = Config.__dataclass_fields__
+    names = {n for n, field in Config.__dataclass_fields__.items() if field.compare}
     return {n for n in names if getattr(plain, n) != getattr(given, n)}
 
 
