@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from . import _core, tls
+from . import _core, pooler, tls
 from .connection import Connection
 from .conninfo import Config, Host
 from .errors import ConnectError, ConnectionLost, Error, ProtocolViolation, TLSError
@@ -205,6 +205,9 @@ async def _start(
         refused = ConnectError(f"{host}: {error}")
         refused.sqlstate = error.sqlstate
         raise refused from error
+    except Error as error:
+        pooler.explain(error)
+        raise
     finally:
         link.password = None
         if timer is not None:

@@ -78,7 +78,8 @@ class FlightCounter:
 
         ways = [asyncio.ensure_future(f()) for f in (forward_client, forward_server)]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(asyncio.CancelledError):  # by cut()
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
                 way.cancel()

@@ -177,6 +177,57 @@ async def test_pgbouncer_ends(server: Any, connect: Any, kill: bool) -> None:
 # What cannot work, and what the program is told
 
 
+@pytest.mark.parametrize(
+    ("keywords", "remedies"),
+    [
+        (
+            {"server_settings": {"statement_timeout": "3s"}},
+            [
+                "conn.transaction(settings={'statement_timeout': …})",
+                "ALTER ROLE … SET statement_timeout",
+                "ignore_startup_parameters = statement_timeout",
+            ],
+        ),
+        (
+            {"options": "-c statement_timeout=3s"},
+            ["PGOPTIONS", "ignore_startup_parameters = options"],
+        ),
+    ],
+)
+async def test_startup_parameters(
+    bouncer: pgbouncer.PgBouncer,
+    pooled: Any,
+    connect: Any,
+    keywords: dict[str, Any],
+    remedies: list[str],
+) -> None:
+    """What it refuses is named, with the remedies; one of them is tried."""
+    if bouncer.version >= (1, 20) and "options" in keywords:
+        pytest.skip("since 1.20 PgBouncer takes options whose parameters it knows")
+    with pytest.raises(errors.OperationalError, match="startup parameter") as caught:
+        await pooled(**keywords)
+    assert all(remedy in str(caught.value) for remedy in remedies)
+    ignored = "options, statement_timeout"
+    with pgbouncer.PgBouncer(
+        bouncer.server, ignore_startup_parameters=ignored
+    ) as other:
+        conn = await connect(other.dsn, **keywords)
+        assert await conn.fetchval("select 1") == 1
+
+
+async def test_startup_parameters_it_takes(pooled: Any) -> None:
+    """It hands them on to whichever session a transaction is given."""
+    conn = await pooled(application_name="pooled", server_settings={"timezone": "UTC"})
+    assert await conn.fetchval("show application_name") == "pooled"
+
+
+async def test_admin_console(bouncer: pgbouncer.PgBouncer, connect: Any) -> None:
+    """It speaks the simple protocol only, which this driver does not for queries."""
+    conn = await connect(bouncer.dsn_for("pgbouncer"), autocommit=True)
+    with pytest.raises(errors.OperationalError, match="extended query protocol"):
+        await conn.fetch("SHOW POOLS")
+
+
 async def test_query_wait_timeout(server: Any, connect: Any) -> None:
     settings = {"default_pool_size": 1, "query_wait_timeout": 1}
     with pgbouncer.PgBouncer(server, **settings) as bouncer:
@@ -192,8 +243,9 @@ async def test_too_many_clients(server: Any, connect: Any) -> None:
     with pgbouncer.PgBouncer(server, max_client_conn=2) as bouncer:
         await connect(bouncer.dsn)
         await connect(bouncer.dsn)
-        with pytest.raises(errors.OperationalError, match="max_client_conn"):
+        with pytest.raises(errors.OperationalError, match="max_client_conn") as caught:
             await connect(bouncer.dsn)
+    assert "raise that, or open fewer" in str(caught.value.hint)
 
 
 async def test_statement_mode(server: Any, connect: Any) -> None:
