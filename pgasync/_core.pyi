@@ -414,9 +414,10 @@ class Connection:
         """What makes rows of a binary COPY with a statement's columns, or with columns
         of these names and type OIDs. A str: the question that link.types has, because
         types are not known yet; ask it by look_up(), then call this again."""
-    def begin(self, begin_sql: str, /) -> None:
-        """A transaction is due: `begin_sql` rides in front of the next statement
-        (forgotten by commit() or rollback() if none comes)."""
+    def begin(self, begin: str | tuple[str, str, tuple[str | None, ...]], /) -> None:
+        """A transaction is due: BEGIN rides in front of the next statement (forgotten
+        by commit() or rollback() if none comes). A tuple: behind it the statement that
+        makes its settings, with parameters (name, value, …) that are sent as text."""
     def enter_block(self, block: BlockLike, /) -> Operation:
         """Ends when nothing else is under way and no other block is open: `block` is,
         from then on. Requests of those who are not in it wait until leave_block()."""
@@ -474,6 +475,9 @@ class Connection:
     @property
     def in_transaction(self) -> bool:
         """A BEGIN was sent or one is known open, and no end of it is on its way."""
+    @property
+    def settings_due(self) -> bool:
+        """A transaction with settings is due: query() and copy() are refused."""
     @property
     def transaction_status(self) -> str: ...  # of the last ReadyForQuery: "I", "T", "E"
     @property

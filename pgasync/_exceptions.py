@@ -81,6 +81,8 @@ class Error(Exception):
     server refused it or rolled it back), "in_doubt" (it may have run and even been
     committed), or None where no statement is concerned."""
 
+    _unrun = False  # it failed, and the protocol's state proves that nothing ran
+
     @property
     def message(self) -> str:
         """The primary message, without anything else."""
@@ -112,7 +114,7 @@ class Error(Exception):
     @property
     def safe_to_retry(self) -> bool:
         """Whether the protocol's state proves that the statement did not run."""
-        return self.outcome == "not_sent"
+        return self.outcome == "not_sent" or self._unrun
 
     @property
     def retryable(self) -> bool:

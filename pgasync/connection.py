@@ -392,13 +392,19 @@ class Connection(Listening, Copying):
         isolation: str | None = None,
         readonly: bool | None = None,
         deferrable: bool | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> Transaction:
         """A block that is a transaction, or a savepoint inside one. The connection
         works for it alone until it ends: see Transaction.
 
-        `isolation`: "read committed", "repeatable read", "serializable" …
+        `isolation`: "read committed", "repeatable read", "serializable" …; `settings`:
+        server parameters and their values, as SET LOCAL would make them, for the time
+        of the block: {"app.user_id": 42, "role": "app_user"}. They travel with BEGIN.
+        An error in one of them comes with the first statement, which then did not run.
+        Values are str, int, float, bool, None (the session's default), Decimal, UUID or
+        an Enum of those; InterfaceError for others and for impossible names.
         """
-        return Transaction(self, isolation, readonly, deferrable)
+        return Transaction(self, isolation, readonly, deferrable, settings)
 
     def pipeline(self, *, timeout: float | None = None) -> Pipeline:
         """`async with conn.pipeline() as p:` sends several statements without waiting

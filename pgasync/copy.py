@@ -13,6 +13,7 @@ from .copyin import CopyIn, CopyingIn, Progress, give_up
 from .copyout import CopyingOut, Reader, Rows, discover
 from .copywrite import Writer
 from .errors import InterfaceError, QueryTimeout
+from .settings import make_due
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -141,6 +142,7 @@ class Copy:
             columns = await Writer.look(connection, self._text)
         else:
             described = await discover(connection, self._sql)
+        await make_due(self._core)
         self._operation = operation = self._core.copy(self._sql)
         self._limit(operation)
         try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from . import _core, copysql
 from .copyfeed import CHUNK_BYTES, checked, closing, pieces
 from .errors import Error, InterfaceError, QueryTimeout
+from .settings import make_due
 from .sql import quote_literal
 from .timeouts import Expired, until
 
@@ -107,6 +108,7 @@ async def copying(
 ) -> AsyncIterator[CopyIn]:
     """A COPY FROM whose block has to call end(). Nothing of it stays when the block
     raises, and that is what the caller gets."""
+    await make_due(core)
     operation = core.copy(sql)
     try:
         await core.copy_started(operation)

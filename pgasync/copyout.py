@@ -11,6 +11,7 @@ from .copyin import PROGRESS_BYTES, Progress, limit, within
 from .copysource import source_of
 from .errors import Error, InterfaceError, NotSupportedError, ProgrammingError
 from .registry import type_oid
+from .settings import make_due
 from .sinks import sink_for
 
 if TYPE_CHECKING:
@@ -319,6 +320,7 @@ class _Job(NamedTuple):
         reader: Reader | None = None
         try:
             core = self.connection._core
+            await make_due(core)
             operation = core.copy(copysql.copy_to(source, self.options))
             reader = Reader(self.connection, operation, None, self.progress)
             await core.copy_started(operation)

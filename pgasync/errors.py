@@ -42,6 +42,16 @@ def from_fields(
     return error
 
 
+def not_begun(fields: dict[str, str], sql: str | None, /) -> tree.Error:
+    """The exception for what rode in front of a statement, such as BEGIN (`sql`): the
+    statement did not run."""
+    error = from_fields(fields, sql, "failed")
+    error._unrun = True
+    if error.hint is None:
+        error.hint = "this went in front of the statement, which did not run"
+    return error
+
+
 def stale(fields: dict[str, str], query: str | None, /) -> tree.InvalidCachedStatement:
     """The exception for a prepared statement that is not what it was, where it could
     not be prepared again unnoticed."""
@@ -49,6 +59,7 @@ def stale(fields: dict[str, str], query: str | None, /) -> tree.InvalidCachedSta
         fields.get("M", "the prepared statement is not valid any more")
     )
     _fill(error, fields, query, "failed")
+    error._unrun = True
     error.hint = (
         "since it was prepared, a table, type or setting has changed, or the server "
         "has dropped it; it has not run, and will be prepared anew: run the "

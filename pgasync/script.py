@@ -13,6 +13,7 @@ from . import _core
 from . import sql as lexer
 from .block import Block
 from .errors import Error, QueryTimeout
+from .settings import make_due
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -87,6 +88,7 @@ class Script:
         return self._results
 
     async def _run_all(self, own: bool) -> None:
+        await make_due(self._core)
         simple = "alone" not in self._kinds
         schema = False  # what is under way may change what rows are made of
         for statement, kind, factory in zip(

@@ -1,13 +1,14 @@
 """Transactions as blocks; a block inside another is a savepoint."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .block import Block
 from .errors import ConnectionLost, Error, InterfaceError
+from .settings import Settings
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -54,11 +55,14 @@ class Transaction:
         isolation: str | None,
         readonly: bool | None,
         deferrable: bool | None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         self._connection = connection
         self._begin = begin_sql(isolation, readonly, deferrable)
+        self._settings = None if settings is None else Settings(settings)
         self._savepoint: str | None = None
         self._block: Block | None = None
+        self._former: tuple[str, tuple[str | None, ...]] | None = None
         self._state = "new"  # → "started" → "committed" or "rolled back"
 
     async def start(self) -> None:
@@ -109,8 +113,23 @@ class Transaction:
                 )
             self._savepoint = f"pgasync_{len(stack)}"
             await self._command(f"SAVEPOINT {self._savepoint}")
+            await self._set_inside(self._savepoint)
         else:
-            core.begin(self._begin)
+            settings = self._settings
+            core.begin(settings.behind(self._begin) if settings else self._begin)
+
+    async def _set_inside(self, savepoint: str) -> None:
+        """Settings of a savepoint: they, too, end with it."""
+        if not self._settings:
+            return
+        try:
+            request = self._connection._execute
+            made = await self._send(request, *self._settings.make(), tuple)
+            self._former = self._settings.former(made.rows[0])
+        except BaseException:
+            if not self._connection.closed:
+                await self._undo(savepoint)
+            raise
 
     async def commit(self) -> None:
         """Commits, or releases the savepoint. TransactionRolledBack when the server
@@ -128,6 +147,8 @@ class Transaction:
                 if not self._connection.closed:
                     await self._undo(self._savepoint)
                 raise
+            if self._former is not None:
+                await self._send(self._connection._execute, *self._former, tuple)
 
     async def rollback(self) -> None:
         """Rolls back, to the savepoint of a nested one."""

@@ -4,6 +4,7 @@
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
+ *   rider.c       statements in front of a request
  *   write.c       bytes → socket
  *   bind.c        values → Bind
  *   many.c, feed.c  one statement for many sets of parameters
@@ -61,7 +62,7 @@ struct connection {
     PyObject *link;
     PyObject *parameters; /* {name: value} of ParameterStatus */
     PyObject *begin_sql;  /* str: opens a transaction when autocommit is off */
-    PyObject *begin_due;  /* str or NULL: BEGIN that begin() asked for */
+    PyObject *begin_due;  /* what begin() asked for, see rider.h, or NULL */
     struct codec_options options;
     PyObject *lost_error;   /* why the connection is closed, or NULL */
     PyObject *fatal_fields; /* of the server's last words, or NULL */
@@ -324,6 +325,10 @@ conn_schema_age(const struct connection *conn)
 /* A command has succeeded: notes what it may have changed. */
 void conn_note_command(struct connection *conn, const struct operation *op);
 
+/* search_path is about to be changed until the end of the transaction; `sent`: in this
+ * flight. */
+void conn_note_path(struct connection *conn, bool sent);
+
 /* The transaction in which conn->schema_changed was set has ended with `op`. */
 void conn_settle_schema(struct connection *conn, const struct operation *op);
 
@@ -445,7 +450,6 @@ PyObject *Connection_open_portal(struct connection *conn, PyObject *args);
 PyObject *Connection_fetch_portal(struct connection *conn, PyObject *args);
 PyObject *Connection_close_portal(struct connection *conn, PyObject *portal);
 PyObject *Connection_query(struct connection *conn, PyObject *sql);
-PyObject *Connection_begin(struct connection *conn, PyObject *sql);
 PyObject *Connection_configure(struct connection *conn, PyObject *options);
 PyObject *Connection_look_up(struct connection *conn, PyObject *sql);
 PyObject *Connection_put_codec(struct connection *conn, PyObject *codec);

@@ -302,20 +302,6 @@ Connection_rollback(struct connection *conn, PyObject *unused)
 }
 
 PyObject *
-Connection_begin(struct connection *conn, PyObject *sql)
-{
-    if (conn_enter(conn) < 0 || conn_check_sql(conn, sql) < 0) {
-        return NULL;
-    }
-    if (conn->begun) {
-        return errors_set(conn->st->interface_error,
-                          "a transaction is open already: commit() or rollback() it first");
-    }
-    Py_XSETREF(conn->begin_due, Py_NewRef(sql));
-    Py_RETURN_NONE;
-}
-
-PyObject *
 Connection_configure(struct connection *conn, PyObject *options)
 {
     if (codec_options_set(&conn->options, options) < 0) {

@@ -10,6 +10,7 @@
 #include "flow.h"
 #include "many.h"
 #include "pipeline.h"
+#include "rider.h"
 #include "tls.h"
 
 #include <unistd.h>
@@ -279,6 +280,14 @@ Connection_get_in_transaction(struct connection *conn, void *closure)
 }
 
 static PyObject *
+Connection_get_settings_due(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(!conn->begun && conn->begin_due != NULL
+                           && PyTuple_Check(conn->begin_due));
+}
+
+static PyObject *
 Connection_get_transaction_status(struct connection *conn, void *closure)
 {
     (void)closure;
@@ -393,6 +402,7 @@ static PyGetSetDef Connection_getset[] = {
     {"closed", (getter)Connection_get_closed, NULL, NULL, NULL},
     {"at_home", (getter)Connection_get_at_home, NULL, NULL, NULL},
     {"in_transaction", (getter)Connection_get_in_transaction, NULL, NULL, NULL},
+    {"settings_due", (getter)Connection_get_settings_due, NULL, NULL, NULL},
     {"transaction_status", (getter)Connection_get_transaction_status, NULL, NULL, NULL},
     {"crowded", (getter)Connection_get_crowded, NULL, NULL, NULL},
     {"pending", (getter)Connection_get_pending, NULL, NULL, NULL},

@@ -260,6 +260,7 @@ core_import(struct core_state *st)
         {"pgasync.errors", "ProgrammingError", &st->programming_error},
         {"pgasync.errors", "NotSupportedError", &st->not_supported_error},
         {"pgasync.errors", "from_fields", &st->from_fields},
+        {"pgasync.errors", "not_begun", &st->not_begun},
         {"pgasync.errors", "lost", &st->lost},
         {"pgasync.errors", "violation", &st->violation},
         {"pgasync.errors", "auth_failed", &st->auth_failed},
@@ -373,6 +374,7 @@ core_exec(PyObject *module)
     X(programming_error)                                                                           \
     X(not_supported_error)                                                                         \
     X(from_fields)                                                                                 \
+    X(not_begun)                                                                                   \
     X(lost)                                                                                        \
     X(violation)                                                                                   \
     X(auth_failed)                                                                                 \

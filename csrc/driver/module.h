@@ -66,6 +66,7 @@ struct core_state {
     PyObject *programming_error;
     PyObject *not_supported_error;
     PyObject *from_fields;
+    PyObject *not_begun;
     PyObject *stale;
     PyObject *lost;
     PyObject *violation;

@@ -104,7 +104,7 @@ struct operation {
     PyObject *params; /* tuple; for OP_MANY the sets at hand, a tuple or list; for OP_FEED
                          the OP_MANY */
     struct many *many; /* of OP_MANY */
-    PyObject *began;  /* the BEGIN (str) that rode in front of it, or NULL */
+    PyObject *began;  /* the BEGIN that rode in front of it, see rider.h, or NULL */
     PyObject *hints;  /* tuple of type OIDs for Parse, 0 where the server decides, or NULL */
     PyObject *portal; /* bytes */
     PyObject *rows;   /* list, or the row or value itself in OP_ROW and OP_VALUE */

@@ -8,6 +8,7 @@
 #include "flow.h"
 #include "many.h"
 #include "pipeline.h"
+#include "rider.h"
 #include "rows.h"
 
 #include "../codec/codec.h"
@@ -182,8 +183,9 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
     bool stale = conn_note_refusal(conn, op, fields, event->rider);
     op->indeterminate = conn_indeterminate(op, fields);
     if (!op->abandoned) {
-        op_set_error(op, stale ? errors_stale(conn->st, fields, op->sql)
-                               : errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
+        op_set_error(op, event->rider ? rider_error(conn, op, fields)
+                         : stale ? errors_stale(conn->st, fields, op->sql)
+                                 : errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
     }
     Py_DECREF(fields);
     if (op->many != NULL) {

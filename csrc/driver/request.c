@@ -10,15 +10,15 @@
 #include "flow.h"
 #include "many.h"
 #include "pipeline.h"
+#include "rider.h"
 
 static const wire_slice no_name = {(const uint8_t *)"", 0};
-static const uint8_t no_formats[2] = {0, 0};
 
 /* What has to be queued in the session once all bytes are there. */
 struct plan {
     size_t closes;     /* statements closed in front */
-    bool rollback;     /* ROLLBACK in front of that */
-    bool begin;        /* BEGIN in front */
+    size_t riders;     /* statements in front of the request */
+    bool begin;        /* one of them is BEGIN */
     size_t count;      /* steps of the request itself */
     uint8_t steps[4];  /* without the closing SYNC */
     size_t sets;       /* SETs behind them */
@@ -27,39 +27,10 @@ struct plan {
 };
 
 static wire_slice
-slice_of_str(PyObject *text)
-{
-    Py_ssize_t len;
-    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &len);
-    wire_slice slice = {(const uint8_t *)utf8, utf8 == NULL ? 0 : (size_t)len};
-    return slice;
-}
-
-static wire_slice
 slice_of_bytes(PyObject *bytes)
 {
     wire_slice slice = {(const uint8_t *)PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)};
     return slice;
-}
-
-/* SQL as it goes out: no lone surrogates, no NUL. False with an exception. */
-static bool
-request_sql(struct connection *conn, PyObject *sql, wire_slice *text)
-{
-    *text = slice_of_str(sql);
-    if (text->ptr == NULL) {
-        PyObject *cause = errors_take();
-        PyErr_Format(conn->st->programming_error, "the SQL text cannot be sent as UTF-8: %S",
-                     cause);
-        Py_XDECREF(cause);
-        return false;
-    }
-    if (wire_slice_has_nul(*text)) {
-        PyErr_SetString(conn->st->programming_error,
-                        "the SQL text contains a NUL character (\\x00); PostgreSQL cannot take it");
-        return false;
-    }
-    return true;
 }
 
 /* In front: Close of evicted statements, BEGIN of a transaction that is due. */
@@ -92,43 +63,42 @@ request_begin_borrow(struct connection *conn, const struct operation *op)
     return conn->autocommit ? NULL : conn->begin_sql;
 }
 
-/* A statement in one flight: no name, no parameters, its rows, if any, in text. */
+/* A statement that rides in front, its parameters (a tuple of str or None, or NULL) as text. */
 static int
-request_put_rider(struct connection *conn, PyObject *text, bool describe)
+request_put_rider(struct connection *conn, struct plan *plan, PyObject *sql, PyObject *params)
 {
-    wire_slice sql;
-    if (!request_sql(conn, text, &sql)) {
+    plan->riders += 1;
+    return rider_put(conn, sql, params, false);
+}
+
+/* BEGIN, and the settings of its transaction. */
+static int
+request_put_begun(struct connection *conn, struct plan *plan, PyObject *begin)
+{
+    plan->begin = true;
+    if (request_put_rider(conn, plan, begin_sql_borrow(begin), NULL) < 0) {
         return -1;
     }
-    wire_slice formats = {no_formats, sizeof(no_formats)};
-    struct wire_bind bind;
-    wire_put_parse(&conn->out, no_name, sql, NULL, 0);
-    if (describe) {
-        wire_put_describe(&conn->out, 'S', no_name);
+    if (!PyTuple_Check(begin)) {
+        return 0;
     }
-    wire_put_bind_begin(&conn->out, &bind, no_name, no_name, 0);
-    wire_put_bind_end(&conn->out, &bind, formats);
-    wire_put_execute(&conn->out, no_name, 0);
-    return 0;
+    begin_note(conn, begin, true);
+    return request_put_rider(conn, plan, PyTuple_GET_ITEM(begin, 1), PyTuple_GET_ITEM(begin, 2));
 }
 
 static int
 request_put_begin(struct connection *conn, struct operation *op, struct plan *plan)
 {
-    if (op->rollback) {
-        plan->rollback = true;
-        if (request_put_rider(conn, conn->st->sql_rollback, false) < 0) {
-            return -1;
-        }
+    if (op->rollback && request_put_rider(conn, plan, conn->st->sql_rollback, NULL) < 0) {
+        return -1;
     }
     PyObject *begin = request_begin_borrow(conn, op);
     if (begin == NULL) {
         return 0;
     }
-    plan->begin = true;
     op->first = op->rollback || (conn->in_flight == 0 && conn->session.transaction_status == 'I');
     Py_XSETREF(op->began, Py_NewRef(begin));
-    return request_put_rider(conn, begin, false);
+    return request_put_begun(conn, plan, begin);
 }
 
 /* The request itself */
@@ -301,6 +271,12 @@ request_put_query(struct connection *conn, struct operation *op, struct plan *pl
     size_t message = wire_message_begin(&conn->out, 'Q');
     PyObject *due = op->kind == OP_COPY ? request_begin_borrow(conn, op) : conn->begin_due;
     if (!ends && sql.len > 0 && due != NULL && !conn->begun) {
+        if (PyTuple_Check(due)) {
+            PyErr_SetString(conn->st->interface_error,
+                            "the settings of the transaction go out with a statement that may "
+                            "have parameters: run one first");
+            return -1;
+        }
         wire_slice begin;
         if (!request_sql(conn, due, &begin)) {
             return -1;
@@ -377,7 +353,7 @@ request_put_lookup(struct connection *conn, struct operation *op, struct plan *p
     static const uint8_t steps[] = {WIRE_STEP_PARSE, WIRE_STEP_DESCRIBE_STATEMENT, WIRE_STEP_BIND,
                                     WIRE_STEP_EXECUTE};
     op->stmt = stmt_new(conn->st, op->sql, NULL, false);
-    if (op->stmt == NULL || request_put_rider(conn, op->sql, true) < 0) {
+    if (op->stmt == NULL || rider_put(conn, op->sql, NULL, true) < 0) {
         return -1;
     }
     memcpy(plan->steps, steps, sizeof(steps));
@@ -391,8 +367,7 @@ request_put_sync(struct connection *conn, struct operation *op, struct plan *pla
     if (!segment_ends(conn, op)) {
         return OP_DEFERRED;
     }
-    plan->rollback = op->rollback;
-    if (op->rollback && request_put_rider(conn, conn->st->sql_rollback, false) < 0) {
+    if (op->rollback && request_put_rider(conn, plan, conn->st->sql_rollback, NULL) < 0) {
         return -1;
     }
     return OP_EXECUTING;
@@ -442,7 +417,7 @@ static int
 request_push_steps(struct connection *conn, const struct plan *plan)
 {
     struct wire_session *session = &conn->session;
-    size_t wanted = plan->closes + 6 + plan->count + plan->sets + 1;
+    size_t wanted = plan->closes + 3 * plan->riders + plan->count + plan->sets + 1;
     if (wire_session_reserve(session, wanted) != WIRE_OK) {
         PyErr_NoMemory();
         return -1;
@@ -450,7 +425,7 @@ request_push_steps(struct connection *conn, const struct plan *plan)
     for (size_t i = 0; i < plan->closes; i++) {
         wire_session_push(session, WIRE_STEP_CLOSE | WIRE_STEP_RIDER);
     }
-    for (int riders = plan->begin + plan->rollback; riders > 0; riders--) {
+    for (size_t i = 0; i < plan->riders; i++) {
         wire_session_push(session, WIRE_STEP_PARSE | WIRE_STEP_RIDER);
         wire_session_push(session, WIRE_STEP_BIND | WIRE_STEP_RIDER);
         wire_session_push(session, WIRE_STEP_EXECUTE | WIRE_STEP_RIDER);

@@ -65,6 +65,18 @@ schema_path(struct connection *conn, const struct operation *op)
     return conn->path_counts ? CHANGED_HERE : CHANGED_NOTHING;
 }
 
+void
+conn_note_path(struct connection *conn, bool sent)
+{
+    conn->path_changed = true;
+    if (conn->path_counts && sent) {
+        conn->schema_changed = CHANGED_HERE; /* and again when it ends */
+    }
+    else if (conn->path_counts) {
+        conn->schema_age += 1;
+    }
+}
+
 /* What a command that succeeded may have changed for statements that were prepared. */
 static int
 schema_change(struct connection *conn, const struct operation *op)
