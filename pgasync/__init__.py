@@ -23,10 +23,13 @@ from .errors import (
     NotSupportedError,
     OperationalError,
     PipelineAborted,
+    PoolClosed,
+    PoolTimeout,
     ProgrammingError,
     ProtocolViolation,
     QueryTimeout,
     TLSError,
+    TooManyWaiting,
     TransactionRolledBack,
     Warning,  # noqa: A004
 )
@@ -34,6 +37,9 @@ from .link import Notice
 from .listen import Gap, Listener, listen
 from .notifications import Notification, Notifications
 from .pipeline import Pipeline, PipelineResult
+from .pool import Pool, create_pool
+from .poolhandle import PoolConnection
+from .poolstats import PoolStats
 from .registry import Registry as TypeRegistry
 from .rows import Row
 from .servercursor import ServerCursor
@@ -136,6 +142,11 @@ __all__ = [
     "Pipeline",
     "PipelineAborted",
     "PipelineResult",
+    "Pool",
+    "PoolClosed",
+    "PoolConnection",
+    "PoolStats",
+    "PoolTimeout",
     "PreparedStatement",
     "ProgrammingError",
     "ProtocolViolation",
@@ -148,12 +159,14 @@ __all__ = [
     "TimeFromTicks",
     "Timestamp",
     "TimestampFromTicks",
+    "TooManyWaiting",
     "Transaction",
     "TransactionRolledBack",
     "TypeRegistry",
     "Warning",
     "apilevel",
     "connect",
+    "create_pool",
     "errors",
     "listen",
     "paramstyle",

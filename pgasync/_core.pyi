@@ -426,6 +426,8 @@ class Connection:
     def end_block(self) -> None:
         """The connection is about to be closed: no block is open any more, and whoever
         waits for one gets an InterfaceError."""
+    def abandon_all(self, error: BaseException, /) -> None:
+        """Gives up every request with `error`, as Operation.expire() does."""
     def admits(self) -> bool:
         """Whether requests of the running task do not wait for a block's end."""
     @property
@@ -469,6 +471,9 @@ class Connection:
     begin_sql: str  # what opens a transaction when autocommit is off: "BEGIN"
     @property
     def closed(self) -> bool: ...
+    @property
+    def at_rest(self) -> bool:
+        """Open, and nothing is under way: no request, transaction or pipeline."""
     @property
     def at_home(self) -> bool:
         """Open, of this process, and watched by the loop that runs here."""

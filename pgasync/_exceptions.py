@@ -22,10 +22,13 @@ __all__ = [
     "NotificationOverflow",
     "OperationalError",
     "PipelineAborted",
+    "PoolClosed",
+    "PoolTimeout",
     "ProgrammingError",
     "ProtocolViolation",
     "QueryTimeout",
     "TLSError",
+    "TooManyWaiting",
     "TransactionRolledBack",
     "Warning",
 ]
@@ -213,6 +216,25 @@ class InvalidCachedStatement(OperationalError):
 class PipelineAborted(OperationalError):
     """A statement of a pipeline did not run, because one before it had failed:
     `__cause__` is that error. It is as if it had not been sent."""
+
+    outcome = "not_sent"
+
+
+class PoolTimeout(OperationalError, TimeoutError):
+    """No connection of the pool came free within acquire's `timeout`; `__cause__` says
+    why none could be opened, if it was that."""
+
+    outcome = "not_sent"
+
+
+class TooManyWaiting(OperationalError):
+    """More would wait for a connection than the pool's `max_waiting`."""
+
+    outcome = "not_sent"
+
+
+class PoolClosed(InterfaceError):
+    """The pool gives no connections any more: close() or terminate() was called."""
 
     outcome = "not_sent"
 

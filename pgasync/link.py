@@ -148,6 +148,7 @@ class Link:
         self.password: bytes | None = None  # until the startup is over
         self.trace: Trace | None = None
         self.wrapper: weakref.ref[Connection] | None = None
+        self.on_end: Callable[[], object] | None = None  # of a pool; any thread
         self.typelink = TypeLink(config.catalog_key(address.host), config.types)
         self.types = self.typelink.types
         self.types_found = self.typelink.found
@@ -423,6 +424,8 @@ class Link:
         for task in [*self._tasks]:
             with contextlib.suppress(RuntimeError):  # its loop is closed
                 task.get_loop().call_soon_threadsafe(task.cancel)
+        if self.on_end is not None:
+            self.on_end()
         wrapper = self._connection()
         if wrapper is not None and wrapper._channels is not None:
             wrapper._channels.end(core.lost_error)

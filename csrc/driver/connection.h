@@ -14,6 +14,7 @@
  *   flow.c        not more than can be taken, either way
  *   copy.c        COPY, and the data that go in
  *   declared.c    cursors of SQL
+ *   pool.c        between two users of a pooled connection
  *   block.c       waiting while the connection belongs to another task's transaction
  *   copyout.c     the data that come out of one
  *   copyreader.c  rows made of them

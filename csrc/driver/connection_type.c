@@ -10,6 +10,7 @@
 #include "flow.h"
 #include "many.h"
 #include "pipeline.h"
+#include "pool.h"
 #include "rider.h"
 #include "tls.h"
 
@@ -404,6 +405,7 @@ static PyGetSetDef Connection_getset[] = {
     {"in_transaction", (getter)Connection_get_in_transaction, NULL, NULL, NULL},
     {"settings_due", (getter)Connection_get_settings_due, NULL, NULL, NULL},
     {"transaction_status", (getter)Connection_get_transaction_status, NULL, NULL, NULL},
+    {"at_rest", (getter)Connection_get_at_rest, NULL, NULL, NULL},
     {"crowded", (getter)Connection_get_crowded, NULL, NULL, NULL},
     {"pending", (getter)Connection_get_pending, NULL, NULL, NULL},
     {"paused", (getter)Connection_get_paused, NULL, NULL, NULL},
@@ -474,6 +476,7 @@ static PyMethodDef Connection_methods[] = {
     {"enter_block", (PyCFunction)Connection_enter_block, METH_O, NULL},
     {"leave_block", (PyCFunction)Connection_leave_block, METH_O, NULL},
     {"end_block", (PyCFunction)Connection_end_block, METH_NOARGS, NULL},
+    {"abandon_all", (PyCFunction)Connection_abandon_all, METH_O, NULL},
     {"admits", (PyCFunction)Connection_admits, METH_NOARGS, NULL},
     {"configure", (PyCFunction)Connection_configure, METH_O, NULL},
     {"look_up", (PyCFunction)Connection_look_up, METH_O, NULL},

@@ -1,0 +1,46 @@
+/* What a pool wants to know of a connection, and has it do, between two users. */
+#include "pool.h"
+
+PyObject *
+Connection_get_at_rest(struct connection *conn, void *closure)
+{
+    (void)closure;
+    bool busy = conn->in_flight != 0 || conn->deferred.head != NULL || conn->outsiders.head != NULL
+                || conn->waiter != NULL || conn->encoding != NULL || conn->cancelling;
+    bool owned =
+        conn->segment.open || conn->pipelines != 0 || conn->block != NULL || conn->claims != NULL;
+    bool begun = conn->begun || conn->begin_due != NULL || conn->session.transaction_status != 'I';
+    return PyBool_FromLong(!conn->closed && !busy && !owned && !begun);
+}
+
+/* Appends the operations of a queue to a list; -1 with an exception. */
+static int
+pool_collect(PyObject *all, const struct op_queue *queue)
+{
+    for (struct operation *op = queue->head; op != NULL; op = op->next) {
+        if (PyList_Append(all, (PyObject *)op) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+Connection_abandon_all(struct connection *conn, PyObject *error)
+{
+    PyObject *all = PyList_New(0);
+    if (all == NULL) {
+        return NULL;
+    }
+    if (pool_collect(all, &conn->outsiders) < 0 || pool_collect(all, &conn->deferred) < 0
+        || pool_collect(all, &conn->segment.waiting) < 0 || pool_collect(all, &conn->sent) < 0
+        || (conn->waiter != NULL && PyList_Append(all, (PyObject *)conn->waiter) < 0)) {
+        Py_DECREF(all);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(all); i++) {
+        conn_abandon((struct operation *)PyList_GET_ITEM(all, i), error);
+    }
+    Py_DECREF(all);
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,15 @@
+/* Between two users of a pooled connection: see pgasync/pool.py. */
+#ifndef DRIVER_POOL_H
+#define DRIVER_POOL_H
+
+#include "connection.h"
+
+/* Attribute `at_rest`: open, and nothing of its last user is left that the next one could
+ * meet in it: no request, no transaction, no block, stream or pipeline. */
+PyObject *Connection_get_at_rest(struct connection *conn, void *closure);
+
+/* Gives up every request, each with `error` (borrowed); what is in flight is stopped at
+ * the server, as after a cancelled task. */
+PyObject *Connection_abandon_all(struct connection *conn, PyObject *error);
+
+#endif
