@@ -51,8 +51,10 @@ class Link(Protocol):
         that are not what their codec says: puts what is known by put_codec(). Returns
         the query for the rest, whose rows go to types_found(), or None. May raise:
         the statement fails."""
-    def types_found(self, core: Connection, rows: Sequence[Any]) -> None:
-        """The answer, every value as text. May raise: the statement fails."""
+    def types_found(self, core: Connection, rows: Sequence[Any]) -> bool:
+        """The answer, every value as text. True: some types are gone, and a statement
+        that was to have them is to be described again. May raise: the statement
+        fails."""
     def types_changed(self) -> None:
         """A command may have changed types (ALTER TYPE, DROP EXTENSION, …)."""
     def infer(self, value: object) -> int:

@@ -194,8 +194,8 @@ async def columns_of(
 async def know_types(connection: "Connection", oids: Iterable[int]) -> None:
     """Looks up what the connection has no codec for."""
     core, link = connection._core, connection._link
-    missing = core.missing_types([*oids])
-    if missing:
+    wanted = [*oids]
+    while missing := core.missing_types(wanted):  # one that is gone is text in the end
         query = link.types(core, missing)
         if query is not None:
             link.types_found(core, await core.look_up(query))

@@ -15,6 +15,10 @@ from .registry import Registry, is_builtin
 
 log = logging.getLogger("pgasync")
 
+# Lookups of a type that is not there. The rows of one that is dropped are gone
+# a moment before other sessions no longer parse its name.
+GONE_MAX = 8
+
 # Connections that use a catalog, to be told when a type has changed.
 _users: "weakref.WeakKeyDictionary[Catalog, weakref.WeakSet[TypeLink]]" = (
     weakref.WeakKeyDictionary()
@@ -29,6 +33,7 @@ class TypeLink:
         self.registry = Registry() if registry is None else registry.copy()
         self.core: _core.Connection | None = None
         self._asked: Sequence[int] = ()
+        self._gone: dict[int, int] = {}  # how often lookups in a row have not found it
         self._used: dict[int, TypeInfo | None] = {}  # what the codecs were made of
 
     def start(self, core: _core.Connection) -> None:
@@ -58,13 +63,18 @@ class TypeLink:
         self._asked = oids
         return introspect.query(introspect.by_oid(oids), _version(core))
 
-    def found(self, core: _core.Connection, rows: Sequence[Any], /) -> None:
-        """The query's answer. What the catalog does not know is text from now on."""
+    def found(self, core: _core.Connection, rows: Sequence[Any], /) -> bool:
+        """The query's answer. True: the catalog does not know some of the types, which
+        were dropped since the statement was described, most likely. Those that it
+        still has when it has been described again, and again, are text from now on."""
         self.catalog.add(introspect.parse(rows))
-        for oid in self._asked:
-            if not self._put([oid]):
-                core.put_codec(_core.Codec("unknown", oid, f"type {oid}"))
+        missing = [oid for oid in self._asked if not self._put([oid])]
         self._asked = ()
+        self._gone = {oid: self._gone.get(oid, 0) + 1 for oid in missing}
+        for oid, times in self._gone.items():
+            if times > GONE_MAX:
+                core.put_codec(_core.Codec("unknown", oid, f"type {oid}"))
+        return any(times <= GONE_MAX for times in self._gone.values())
 
     def changed(self) -> None:
         """A command of this connection may have changed types."""

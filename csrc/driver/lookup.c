@@ -234,6 +234,52 @@ lookup_decode_row(struct connection *conn, struct operation *op, PyObject *item)
     return status == ROWS_OK ? 0 : -1;
 }
 
+/* Whether rows that were asked for in the formats of one statement can be read by another. */
+static bool
+lookup_reads_alike(const struct statement *old, const struct statement *fresh)
+{
+    for (size_t i = 0; i < old->columns_count; i++) {
+        if (old->columns[i].codec->format != fresh->columns[i].codec->format) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Finds the codecs of the columns anew, for rows that have come in the formats of the old
+ * ones. 1: types are missing, which a container's codec went with; -1 with an exception. */
+static int
+lookup_refresh(struct connection *conn, struct operation *op)
+{
+    struct statement *old = (struct statement *)Py_NewRef((PyObject *)op->stmt);
+    int status = conn_refresh_statement(conn, op);
+    if (status == 0 && PyList_GET_SIZE(conn->missing) > 0 && op->lookups < WIRE_NESTING_MAX) {
+        op->stmt->codec_age = 0;
+        Py_SETREF(op->stmt, old);
+        return 1;
+    }
+    if (status == 0 && !lookup_reads_alike(old, op->stmt)) {
+        PyErr_SetString(conn->st->data_error,
+                        "the type of a column has changed while its rows were on their way");
+        status = -1;
+    }
+    Py_DECREF(old);
+    return status;
+}
+
+/* The rows wait for yet another lookup. -1 with an exception. */
+static int
+lookup_postpone_all(struct connection *conn, struct operation *op, PyObject *postponed)
+{
+    PyObject *oids = conn_take_missing(conn);
+    if (oids == NULL) {
+        return -1;
+    }
+    Py_XSETREF(op->missing, oids);
+    Py_XSETREF(op->postponed, Py_NewRef(postponed));
+    return 0;
+}
+
 /* Decodes the postponed rows; those that turn out to hold yet other types are
  * postponed again, as often as containers may be nested. */
 static void
@@ -242,8 +288,12 @@ lookup_decode_rows(struct connection *conn, struct operation *op)
     PyObject *postponed = op->postponed;
     op->postponed = NULL;
     op->lookups += 1;
-    int failed = conn_refresh_statement(conn, op);
-    for (Py_ssize_t i = 0; failed == 0 && i < PyList_GET_SIZE(postponed); i++) {
+    int failed = lookup_refresh(conn, op);
+    bool later = failed > 0;
+    if (later) {
+        failed = lookup_postpone_all(conn, op, postponed);
+    }
+    for (Py_ssize_t i = 0; !later && failed == 0 && i < PyList_GET_SIZE(postponed); i++) {
         PyObject *item = PyList_GET_ITEM(postponed, i);
         failed = op->done ? -1 : lookup_decode_row(conn, op, item);
         if (failed < 0 && PyList_GET_SIZE(conn->missing) > 0 && op->lookups < WIRE_NESTING_MAX) {
@@ -317,6 +367,21 @@ lookup_resume(struct connection *conn, struct operation *waiter, PyObject *error
     }
 }
 
+/* Types of its statement are gone since it was described: it is parsed anew, which is
+ * possible anywhere, as nothing of it has run. */
+static void
+lookup_describe_again(struct connection *conn, struct operation *waiter)
+{
+    if (waiter->postponed != NULL || !op_runs_statement(waiter->kind) || waiter->sql == NULL) {
+        return;
+    }
+    if (waiter->hints == NULL) {
+        waiter->hints = Py_XNewRef(waiter->stmt->hints);
+    }
+    stmtcache_drop(&conn->cache, waiter->stmt, true);
+    Py_CLEAR(waiter->stmt);
+}
+
 void
 conn_lookup_done(struct connection *conn, struct operation *op)
 {
@@ -329,10 +394,13 @@ conn_lookup_done(struct connection *conn, struct operation *op)
     if (op->error == NULL && !op->abandoned) {
         PyObject *done = PyObject_CallMethodObjArgs(conn->link, conn->st->name_types_found, conn,
                                                     op->rows == NULL ? Py_None : op->rows, NULL);
-        Py_XDECREF(done);
         if (done == NULL) {
             op_set_error(op, errors_take());
         }
+        else if (done == Py_True) {
+            lookup_describe_again(conn, waiter);
+        }
+        Py_XDECREF(done);
     }
     lookup_resume(conn, waiter, op->error);
     Py_DECREF(waiter);

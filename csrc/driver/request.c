@@ -169,6 +169,7 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
     stmt->schema_age = conn_schema_age(conn);
     request_classify(stmt);
     op->described = true;
+    op->looked_up = false;
     uint32_t hints[WIRE_PARAMETERS_HINTED_MAX];
     size_t hinted = conn_hints(op, hints);
     wire_put_parse(&conn->out, stmt_name(stmt), sql, hints, hinted);

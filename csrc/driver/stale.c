@@ -181,6 +181,31 @@ plan_is_stale(PyObject *fields)
            && PyUnicode_CompareWithASCIIString(routine, "RevalidateCachedQuery") == 0;
 }
 
+static bool
+text_begins(PyObject *fields, const char *field, const char *text)
+{
+    PyObject *value = PyDict_GetItemString(fields, field);
+    const char *found = value == NULL ? NULL : PyUnicode_AsUTF8(value);
+    if (found == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    return strncmp(found, text, strlen(text)) == 0;
+}
+
+/* Whether a type, a table or a function was dropped while the server looked at it: another
+ * look finds what is there instead. (Internal errors are not translated.) */
+static bool
+catalog_has_moved(PyObject *fields)
+{
+    if (code_is(fields, "42704")) {
+        return text_begins(fields, "R", "lookup_type_cache");
+    }
+    return code_is(fields, "XX000")
+           && (text_begins(fields, "M", "cache lookup failed for ")
+               || text_begins(fields, "M", "could not open relation with OID "));
+}
+
 /* Whether a value of a type that was looked up is not what the server takes for one: the
  * type has been changed, or is gone. */
 static bool
@@ -210,6 +235,7 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
     bool unknown = code_is(fields, "26000");
     bool plan = plan_is_stale(fields);
     bool types = types_are_stale(op, fields);
+    bool moved = catalog_has_moved(fields);
     if (types) {
         conn_tell(conn, conn->st->name_types_changed, PyTuple_New(0));
     }
@@ -220,9 +246,9 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
     else if ((plan || types) && !op->suspected) {
         conn->st->schema_age += 1; /* a change that was not known yet */
     }
-    op->stale = unknown || plan || types || might_be_stale(op, fields);
+    op->stale = unknown || plan || types || moved || might_be_stale(op, fields);
     /* Other errors may as well be those of a value. */
-    return unknown || plan
+    return unknown || plan || moved
            || (!op->described && (code_is(fields, "XX000") || code_is(fields, "0A000")));
 }
 
@@ -235,8 +261,9 @@ conn_note_refusal(struct connection *conn, struct operation *op, PyObject *field
     op->refused = true;
     if (op->phase == OP_DESCRIBING) {
         /* Behind a pooler another session may have left its statement: it is closed. */
-        op->stale = code_is(fields, "42P05");
-        return false;
+        bool moved = catalog_has_moved(fields);
+        op->stale = moved || code_is(fields, "42P05");
+        return moved;
     }
     bool stale = bind_is_stale(conn, op, fields);
     if (op->stale) {

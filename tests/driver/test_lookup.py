@@ -12,6 +12,7 @@ import pytest
 import pgasync
 import pgmock
 from pgasync import introspect
+from pgasync.typelink import GONE_MAX
 
 SETUP = (
     "create type mood as enum ('sad', 'happy')",
@@ -126,10 +127,18 @@ async def test_unnamed_statements(
 
 
 async def test_what_the_catalog_does_not_know_is_text(conn: Any) -> None:
+    """It may have been dropped since the statement was described: that is done again
+    some times."""
     link = conn._link.typelink
     sql = link.types(conn._core, [4_000_000_123])
     assert sql is not None
-    link.found(conn._core, await conn._core.look_up(sql))
+    rows = await conn._core.look_up(sql)
+    for _ in range(GONE_MAX):
+        assert link.types(conn._core, [4_000_000_123]) == sql
+        assert link.found(conn._core, rows)
+        assert conn._core.get_codec(4_000_000_123) is None
+    assert link.types(conn._core, [4_000_000_123]) == sql
+    assert not link.found(conn._core, rows)
     codec = conn._core.get_codec(4_000_000_123)
     assert codec is not None and codec.is_text
 
