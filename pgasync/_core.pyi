@@ -460,6 +460,25 @@ class Connection:
         """COMMIT if a transaction was begun, else nothing is sent. A ROLLBACK in
         answer raises TransactionRolledBack."""
     def rollback(self) -> Operation: ...
+    tainted: int  # TAINT_*: what has been done to the session
+    def reset_due(
+        self, resets: tuple[tuple[str, tuple[str, ...]], ...] | None, /
+    ) -> None:
+        """These statements (text, parameters) ride in front of the next request, from
+        BEGIN to COMMIT; what cannot take them waits for their answer. If one of them
+        is refused, the connection closes, and the request has not run (`outcome`
+        "not_sent"). Statements of PREPARE are closed as well; `tainted` is 0 then."""
+    def reset_now(self) -> Operation:
+        """Sends what is due in a flight of its own, behind what is in flight; nothing
+        is sent behind it before its answer. Result: None."""
+    def watch_settings(
+        self, log: list[tuple[str, tuple[object, ...] | None]] | None, /
+    ) -> None:
+        """Appends (text, parameters) of each statement that changes settings. None: no
+        more."""
+    def give_up(self, error: BaseException, /) -> None:
+        """Every request that has not been answered, but for rollback() and reset_now(),
+        ends with the error, and the server is told to stop."""
     def adopt(self) -> None:
         """Checks what every method checks; an idle connection of another loop moves to
         the caller's."""
@@ -508,6 +527,16 @@ class Connection:
     @property
     def cached_statements(self) -> int: ...
 
+# Bits of Connection.tainted.
+TAINT_SETTINGS: int  # SET, RESET, set_config(…, false)
+TAINT_ROLE: int  # SET ROLE, SET SESSION AUTHORIZATION
+TAINT_LISTEN: int
+TAINT_TEMP: int  # temporary tables, views, sequences
+TAINT_LOCKS: int  # advisory locks of the session
+TAINT_CURSORS: int  # WITH HOLD
+TAINT_PREPARED: int  # PREPARE as SQL
+TAINT_OPAQUE: int  # DO, CALL: any of these
+TAINT_REPORTED: int  # a ParameterStatus came
 ALLOW_NONE: int
 ALLOW_PASSWORD: int
 ALLOW_MD5: int

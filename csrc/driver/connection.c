@@ -263,6 +263,9 @@ conn_outcome(struct connection *conn, const struct operation *op)
     if (op == NULL || op->phase < OP_FILLING || op->kind == OP_STARTUP) {
         return OUTCOME_NOT_SENT;
     }
+    if (op->resetting && op->failed) {
+        return OUTCOME_NOT_SENT; /* or as good as that: the server has passed over it */
+    }
     if (op->phase == OP_FILLING || copy_is_unfinished(op)) {
         return OUTCOME_FAILED; /* the server commits nothing without its end */
     }

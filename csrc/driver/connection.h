@@ -19,6 +19,7 @@
  *   copyout.c     the data that come out of one
  *   copyreader.c  rows made of them
  *   stale.c       statements that are not what they were
+ *   taint.c, tainttext.c  what the next user must not see
  *   pump.c        bytes → events → operations
  *   trace.c       what goes by, in words
  *   connection_methods.c  what Python calls to make a request */
@@ -102,6 +103,11 @@ struct connection {
     int schema_changed;       /* by the transaction under way: see stale.c */
     struct codec_book book;
     struct conn_trace *trace; /* NULL: nothing is traced */
+    unsigned tainted;         /* enum taint: what has been done to the session */
+    PyObject *resets;         /* tuple of (sql, parameters): undo it in front of the next
+                                 request; or NULL */
+    PyObject *settings_log;   /* list of (sql, parameters) of what changes settings, or NULL */
+    struct wire_buffer prepared; /* names of PREPARE, to be closed then */
     unsigned long thread;
     unsigned long fork_generation;
     uint32_t backend_pid;
@@ -223,8 +229,8 @@ PyObject *core_attach(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
  * nothing was sent, nothing is queued. Takes its own references. */
 int conn_submit(struct connection *conn, struct operation *op);
 
-/* Sends an OP_SYNC that nobody awaits. -1 with an exception. */
-int conn_send_sync(struct connection *conn, struct operation *op);
+/* Sends an OP_SYNC or OP_RESET that nobody awaits. -1 with an exception. */
+int conn_send_alone(struct connection *conn, struct operation *op);
 
 #define REQUEST_WAITS (-2)
 

@@ -12,6 +12,7 @@
 #include "pipeline.h"
 #include "pool.h"
 #include "rider.h"
+#include "taint.h"
 #include "tls.h"
 
 #include <unistd.h>
@@ -78,6 +79,7 @@ conn_new(struct core_state *st, int fd, PyObject *loop, PyObject *link)
     wire_buffer_init(&conn->in);
     wire_buffer_init(&conn->out);
     wire_buffer_init(&conn->cache.closing);
+    wire_buffer_init(&conn->prepared);
     int failed = net_plain_init(&conn->stream, fd);
     if (failed != 0) {
         close(fd);
@@ -142,6 +144,8 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->waiter);
     Py_VISIT(conn->block);
     Py_VISIT(conn->claims);
+    Py_VISIT(conn->resets);
+    Py_VISIT(conn->settings_log);
     Py_VISIT(conn->segment.error);
     int status = codec_options_traverse(&conn->options, visit, arg);
     status = status != 0 ? status : conn_trace_traverse(conn, visit, arg);
@@ -190,6 +194,8 @@ conn_release(struct connection *conn)
     }
     Py_CLEAR(conn->tls_bridge);
     Py_CLEAR(conn->claims);
+    Py_CLEAR(conn->resets);
+    Py_CLEAR(conn->settings_log);
     codec_options_clear(&conn->options);
     book_clear(&conn->book);
     Py_CLEAR(conn->lost_error);
@@ -229,6 +235,7 @@ Connection_dealloc(struct connection *conn)
     Py_CLEAR(conn->missing);
     Py_CLEAR(conn->lookup_sql);
     wire_session_clear(&conn->session);
+    wire_buffer_clear(&conn->prepared, false);
     wire_buffer_clear(&conn->in, false);
     wire_buffer_clear(&conn->out, true);
     conn->st->live -= 1;
@@ -421,6 +428,7 @@ static PyGetSetDef Connection_getset[] = {
 
 static PyMemberDef Connection_members[] = {
     {"parameters", T_OBJECT, offsetof(struct connection, parameters), READONLY, NULL},
+    {"tainted", T_UINT, offsetof(struct connection, tainted), 0, NULL},
     {"pipelines", T_INT, offsetof(struct connection, pipelines), 0, NULL},
     {"loop", T_OBJECT, offsetof(struct connection, loop), READONLY, NULL},
     {"link", T_OBJECT, offsetof(struct connection, link), READONLY, NULL},
@@ -484,6 +492,10 @@ static PyMethodDef Connection_methods[] = {
     {"get_codec", (PyCFunction)Connection_get_codec, METH_O, NULL},
     {"drop_codecs", (PyCFunction)Connection_drop_codecs, METH_NOARGS, NULL},
     {"trace", (PyCFunction)Connection_trace, METH_VARARGS, NULL},
+    {"reset_due", (PyCFunction)Connection_reset_due, METH_O, NULL},
+    {"reset_now", (PyCFunction)Connection_reset_now, METH_NOARGS, NULL},
+    {"watch_settings", (PyCFunction)Connection_watch_settings, METH_O, NULL},
+    {"give_up", (PyCFunction)Connection_give_up, METH_O, NULL},
     {"commit", (PyCFunction)Connection_commit, METH_NOARGS, NULL},
     {"rollback", (PyCFunction)Connection_rollback, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -1,5 +1,6 @@
 /* The module: its state, its functions, its slots. */
 #include "module.h"
+#include "taint.h"
 #include "tls.h"
 
 #include "block.h"
@@ -316,6 +317,15 @@ core_add_constants(PyObject *module)
         {"ROW_STAR", ROW_STAR},
         {"ROW_KEYWORDS", ROW_KEYWORDS},
         {"ROW_CALL", ROW_CALL},
+        {"TAINT_SETTINGS", TAINT_SETTINGS},
+        {"TAINT_ROLE", TAINT_ROLE},
+        {"TAINT_LISTEN", TAINT_LISTEN},
+        {"TAINT_TEMP", TAINT_TEMP},
+        {"TAINT_LOCKS", TAINT_LOCKS},
+        {"TAINT_CURSORS", TAINT_CURSORS},
+        {"TAINT_PREPARED", TAINT_PREPARED},
+        {"TAINT_OPAQUE", TAINT_OPAQUE},
+        {"TAINT_REPORTED", TAINT_REPORTED},
         {"ALLOW_NONE", WIRE_ALLOW_NONE},
         {"ALLOW_PASSWORD", WIRE_ALLOW_PASSWORD},
         {"ALLOW_MD5", WIRE_ALLOW_MD5},

@@ -24,6 +24,7 @@ enum op_kind {
     OP_ROLLBACK,
     OP_COPY,       /* a simple Query, data behind it or behind its answer: see copy.h */
     OP_FEED,       /* no request: waits until an OP_MANY can take more sets */
+    OP_RESET,      /* of the session, for its next user: see taint.h */
     OP_SYNC,       /* ends a segment of a pipeline: see pipeline.h */
     OP_SEGMENT,    /* no request: the beginning of one, when its turn has come */
     OP_DRAIN,      /* no request: waits for room in the connection's `out` */
@@ -85,6 +86,8 @@ struct operation {
     bool cancelled;
     bool rollback;   /* what it began has failed: ROLLBACK goes in front of its next try; of
                         an OP_SYNC: what it ends is undone so */
+    bool resetting;  /* the session is reset in front of it: an error there comes before it,
+                        and ends the connection */
     bool undone;     /* an OP_SYNC, which ends what has failed */
     bool piped;      /* part of a segment of a pipeline */
     bool flush;      /* and somebody waits for it: a Flush goes behind */

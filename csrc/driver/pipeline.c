@@ -148,7 +148,7 @@ segment_cut(struct connection *conn)
     }
     op->piped = true;
     op->rollback = true;
-    if (conn_send_sync(conn, op) < 0) {
+    if (conn_send_alone(conn, op) < 0) {
         PyErr_Clear(); /* the connection is closed */
     }
     else {

@@ -10,6 +10,7 @@
 #include "pipeline.h"
 #include "rider.h"
 #include "rows.h"
+#include "taint.h"
 
 #include "../codec/codec.h"
 
@@ -174,6 +175,11 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
         return;
     }
     op->failed = true;
+    if (op->resetting && event->rider) {
+        taint_not_undone(conn, fields);
+        Py_DECREF(fields);
+        return;
+    }
     if (op->copy != NULL) {
         copy_shift_position(op->copy->prefix, fields);
     }
@@ -487,6 +493,7 @@ conn_on_parameter(struct connection *conn, const struct wire_parameter *paramete
         conn_fail(conn, WIRE_ERR_LIMIT, "the server reports too many parameters", 0);
     }
     else if (conn->started) {
+        conn->tainted |= TAINT_REPORTED;
         conn_tell(conn, conn->st->name_parameter, PyTuple_Pack(2, name, value));
     }
     Py_XDECREF(name);

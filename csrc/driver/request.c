@@ -11,13 +11,15 @@
 #include "many.h"
 #include "pipeline.h"
 #include "rider.h"
+#include "taint.h"
 
 static const wire_slice no_name = {(const uint8_t *)"", 0};
 
 /* What has to be queued in the session once all bytes are there. */
 struct plan {
-    size_t closes;     /* statements closed in front */
-    size_t riders;     /* statements in front of the request */
+    size_t resets;     /* statements in front that reset the session */
+    size_t closes;     /* statements closed behind those */
+    size_t riders;     /* further statements in front of the request */
     bool begin;        /* one of them is BEGIN */
     size_t count;      /* steps of the request itself */
     uint8_t steps[4];  /* without the closing SYNC */
@@ -86,6 +88,27 @@ request_put_begun(struct connection *conn, struct plan *plan, PyObject *begin)
     return request_put_rider(conn, plan, PyTuple_GET_ITEM(begin, 1), PyTuple_GET_ITEM(begin, 2));
 }
 
+/* What resets the session for its new user. REQUEST_WAITS: it cannot go with `op`. */
+static int
+request_put_resets(struct connection *conn, const struct operation *op, struct plan *plan)
+{
+    if (taint_goes_first(conn, op)) {
+        return REQUEST_WAITS;
+    }
+    Py_ssize_t count = taint_rides(conn, op) ? PyTuple_GET_SIZE(conn->resets) : 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *sql, *params;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(conn->resets, i), "UO!:reset", &sql, &PyTuple_Type,
+                              &params)
+            || request_put_rider(conn, plan, sql, params) < 0) {
+            return -1;
+        }
+    }
+    plan->resets = plan->riders;
+    plan->riders = 0;
+    return 0;
+}
+
 static int
 request_put_begin(struct connection *conn, struct operation *op, struct plan *plan)
 {
@@ -151,6 +174,7 @@ request_classify(struct statement *stmt)
                    || sql_begins(stmt->sql, "drop") || sql_begins(stmt->sql, "discard")
                    || sql_begins(stmt->sql, "deallocate")
                    || sql_begins(stmt->sql, "set search_path");
+    stmt->taints = (uint16_t)taint_of_sql(stmt->sql);
 }
 
 static int
@@ -242,6 +266,9 @@ request_put_statement(struct connection *conn, struct operation *op, struct plan
     if (op_find_maker(op) < 0) {
         return -1;
     }
+    if (op->stmt->taints != 0) {
+        taint_note(conn, op, op->stmt->taints);
+    }
     if (op->kind == OP_MANY) {
         return request_put_many(conn, op, plan);
     }
@@ -268,6 +295,9 @@ request_put_query(struct connection *conn, struct operation *op, struct plan *pl
     wire_slice sql;
     if (!request_sql(conn, op->sql, &sql)) {
         return -1;
+    }
+    if (!ends) {
+        taint_note(conn, op, taint_of_sql(op->sql));
     }
     size_t message = wire_message_begin(&conn->out, 'Q');
     PyObject *due = op->kind == OP_COPY ? request_begin_borrow(conn, op) : conn->begin_due;
@@ -397,6 +427,8 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
         return request_put_statement(conn, op, plan);
     case OP_LOOKUP:
         return request_put_lookup(conn, op, plan);
+    case OP_RESET:
+        return plan->resets == 0 ? OP_DEFERRED : OP_COPYING;
     case OP_SYNC:
         return request_put_sync(conn, op, plan);
     case OP_SEGMENT:
@@ -414,23 +446,30 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
     return -1;
 }
 
-static int
-request_push_steps(struct connection *conn, const struct plan *plan)
+static void
+request_push_riders(struct wire_session *session, size_t count)
 {
-    struct wire_session *session = &conn->session;
-    size_t wanted = plan->closes + 3 * plan->riders + plan->count + plan->sets + 1;
-    if (wire_session_reserve(session, wanted) != WIRE_OK) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (size_t i = 0; i < plan->closes; i++) {
-        wire_session_push(session, WIRE_STEP_CLOSE | WIRE_STEP_RIDER);
-    }
-    for (size_t i = 0; i < plan->riders; i++) {
+    for (; count > 0; count--) {
         wire_session_push(session, WIRE_STEP_PARSE | WIRE_STEP_RIDER);
         wire_session_push(session, WIRE_STEP_BIND | WIRE_STEP_RIDER);
         wire_session_push(session, WIRE_STEP_EXECUTE | WIRE_STEP_RIDER);
     }
+}
+
+static int
+request_push_steps(struct connection *conn, const struct plan *plan)
+{
+    struct wire_session *session = &conn->session;
+    size_t wanted = 3 * (plan->resets + plan->riders) + plan->closes + plan->count + plan->sets + 1;
+    if (wire_session_reserve(session, wanted) != WIRE_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    request_push_riders(session, plan->resets);
+    for (size_t i = 0; i < plan->closes; i++) {
+        wire_session_push(session, WIRE_STEP_CLOSE | WIRE_STEP_RIDER);
+    }
+    request_push_riders(session, plan->riders);
     for (size_t i = 0; i < plan->count; i++) {
         wire_session_push(session, plan->steps[i]);
     }
@@ -451,6 +490,10 @@ request_sent(struct connection *conn, struct operation *op, const struct plan *p
 {
     if (plan->closes > 0) {
         wire_buffer_consume(&conn->cache.closing, wire_buffer_size(&conn->cache.closing));
+    }
+    op->resetting = plan->resets > 0;
+    if (op->resetting) {
+        Py_CLEAR(conn->resets);
     }
     op->rollback = false;
     conn->segment.begun = conn->segment.begun || op->piped;
@@ -509,7 +552,10 @@ conn_encode(struct connection *conn, struct operation *op)
     size_t mark = wire_buffer_mark(&conn->out);
     conn->encoding = op;
     int phase = 0;
-    if (op->phase == OP_DEFERRED && op_runs_statement(op->kind)) {
+    if (conn->resets != NULL && op->phase == OP_DEFERRED) {
+        phase = request_put_resets(conn, op, &plan);
+    }
+    if (phase == 0 && op->phase == OP_DEFERRED && op_runs_statement(op->kind)) {
         request_find_statement(conn, op); /* may find it too old, and have it closed */
         if (!op->piped || op->stmt == NULL) { /* after an error it might be skipped */
             request_put_closes(conn, &plan);
@@ -567,10 +613,14 @@ conn_enqueue(struct connection *conn, struct op_queue *queue, struct operation *
     op_queue_push(queue, (struct operation *)Py_NewRef((PyObject *)op));
 }
 
-/* Sends the question that `op`, now in front of `deferred`, waits for. */
+/* Sends the question that `op`, now in front of `deferred`, waits for, or what resets the
+ * session. */
 static int
 request_look_up(struct connection *conn, struct operation *op)
 {
+    if (conn->lookup_sql == NULL) {
+        return taint_send(conn);
+    }
     PyObject *sql = conn->lookup_sql;
     conn->lookup_sql = NULL;
     int status = conn_lookup_start(conn, op, sql);
@@ -667,10 +717,10 @@ conn_submit(struct connection *conn, struct operation *op)
 }
 
 int
-conn_send_sync(struct connection *conn, struct operation *op)
+conn_send_alone(struct connection *conn, struct operation *op)
 {
     int phase = conn_encode(conn, op);
-    if (phase == OP_EXECUTING) {
+    if (phase > OP_DEFERRED) {
         conn_enqueue(conn, &conn->sent, op);
         conn->in_flight += 1;
     }

@@ -126,6 +126,7 @@ stmt_copy(const struct statement *stmt)
     copy->returns_rows = stmt->returns_rows;
     copy->copies = stmt->copies;
     copy->alters = stmt->alters;
+    copy->taints = stmt->taints;
     copy->params_count = stmt->params_count;
     copy->columns_count = stmt->columns_count;
     for (size_t i = 0; i < stmt->params_count; i++) {

@@ -33,6 +33,7 @@ struct statement {
     bool copies;       /* COPY: nothing may be sent behind it before its answer */
     bool alters;       /* a change of the schema: what is sent behind it in a pipeline is
                           looked at again when it has been made */
+    uint16_t taints;   /* what it does to its session: see taint.h */
     bool prepared;     /* the server knows it under its name */
     unsigned long schema_age; /* conn_schema_age() when it was known to be right */
     unsigned long codec_age; /* the book's when its codecs were found; 0: not yet */

@@ -1,0 +1,159 @@
+#include "taint.h"
+
+#include "connection.h"
+#include "errors.h"
+
+unsigned
+taint_of_sql(PyObject *sql)
+{
+    Py_ssize_t len;
+    const char *text = PyUnicode_AsUTF8AndSize(sql, &len);
+    if (text == NULL) {
+        PyErr_Clear(); /* said in proper words when it is encoded */
+        return 0;
+    }
+    return taint_of_text(text, (size_t)len);
+}
+
+/* What changes settings, for whoever wants to know which. */
+static void
+taint_log(struct connection *conn, const struct operation *op)
+{
+    PyObject *item = PyTuple_Pack(2, op->sql, op->params == NULL ? Py_None : op->params);
+    if (item == NULL || PyList_Append(conn->settings_log, item) < 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(item);
+}
+
+void
+taint_note(struct connection *conn, const struct operation *op, unsigned taints)
+{
+    conn->tainted |= taints;
+    if (taints & TAINT_PREPARED) {
+        Py_ssize_t len;
+        const char *text = PyUnicode_AsUTF8AndSize(op->sql, &len);
+        if (text == NULL) {
+            PyErr_Clear();
+        }
+        else {
+            taint_put_prepared(text, (size_t)len, &conn->prepared);
+        }
+    }
+    if (conn->settings_log != NULL && (taints & (TAINT_SETTINGS | TAINT_OPAQUE))) {
+        taint_log(conn, op);
+    }
+}
+
+bool
+taint_rides(const struct connection *conn, const struct operation *op)
+{
+    return conn->resets != NULL
+           && (op_runs_statement(op->kind) || op->kind == OP_LOOKUP || op->kind == OP_RESET);
+}
+
+bool
+taint_goes_first(const struct connection *conn, const struct operation *op)
+{
+    return conn->resets != NULL && !taint_rides(conn, op)
+           && (op->kind == OP_QUERY || op->kind == OP_COPY || op->kind == OP_CURSOR_FETCH
+               || op->kind == OP_PORTAL_FETCH || op->kind == OP_PORTAL_DESCRIBE);
+}
+
+PyObject *
+Connection_reset_due(struct connection *conn, PyObject *resets)
+{
+    if (resets != Py_None && !PyTuple_Check(resets)) {
+        return errors_set(PyExc_TypeError, "resets are a tuple of (sql, parameters), or None");
+    }
+    Py_XSETREF(conn->resets, resets == Py_None ? NULL : Py_NewRef(resets));
+    wire_slice names = wire_buffer_unread(&conn->prepared);
+    if (names.len > 0) {
+        wire_buffer_put(&conn->cache.closing, names.ptr, names.len);
+        wire_buffer_consume(&conn->prepared, names.len);
+    }
+    conn->tainted = 0;
+    Py_RETURN_NONE;
+}
+
+PyObject *
+Connection_watch_settings(struct connection *conn, PyObject *list)
+{
+    if (list != Py_None && !PyList_Check(list)) {
+        return errors_set(PyExc_TypeError, "what is watched goes into a list");
+    }
+    Py_XSETREF(conn->settings_log, list == Py_None ? NULL : Py_NewRef(list));
+    Py_RETURN_NONE;
+}
+
+void
+taint_not_undone(struct connection *conn, PyObject *fields)
+{
+    char text[WIRE_ERROR_TEXT_MAX];
+    PyObject *message = PyDict_GetItemString(fields, "M");
+    const char *words = message == NULL ? NULL : PyUnicode_AsUTF8(message);
+    if (words == NULL) {
+        PyErr_Clear();
+        words = "the server gave no reason";
+    }
+    snprintf(text, sizeof(text), "the session could not be reset for its next user: %s", words);
+    conn_fail(conn, WIRE_OK, text, 0);
+}
+
+int
+taint_send(struct connection *conn)
+{
+    struct operation *op = op_new(conn->st, conn->loop, OP_RESET, OP_NONE, NULL);
+    int status = op == NULL ? -1 : conn_send_alone(conn, op);
+    Py_XDECREF((PyObject *)op);
+    if (status == 0) {
+        conn_flush(conn);
+    }
+    return status;
+}
+
+PyObject *
+Connection_reset_now(struct connection *conn, PyObject *unused)
+{
+    (void)unused;
+    if (conn_enter(conn) < 0) {
+        return NULL;
+    }
+    struct operation *op = op_new(conn->st, conn->loop, OP_RESET, OP_NONE, NULL);
+    if (op != NULL && conn_submit(conn, op) < 0) {
+        Py_CLEAR(op);
+    }
+    return (PyObject *)op;
+}
+
+/* The operations of a queue, appended to a list. -1 with an exception. */
+static int
+queue_list(const struct op_queue *queue, PyObject *list)
+{
+    for (struct operation *op = queue->head; op != NULL; op = op->next) {
+        if (PyList_Append(list, (PyObject *)op) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+Connection_give_up(struct connection *conn, PyObject *error)
+{
+    PyObject *list = PyList_New(0);
+    if (list == NULL || queue_list(&conn->outsiders, list) < 0
+        || queue_list(&conn->deferred, list) < 0 || queue_list(&conn->segment.waiting, list) < 0
+        || queue_list(&conn->drains, list) < 0 || queue_list(&conn->sent, list) < 0) {
+        Py_XDECREF(list);
+        return NULL;
+    }
+    for (Py_ssize_t i = PyList_GET_SIZE(list); i-- > 0;) {
+        struct operation *op = (struct operation *)PyList_GET_ITEM(list, i);
+        if (op->kind != OP_RESET && op->kind != OP_ROLLBACK) {
+            conn_abandon(op, error);
+        }
+    }
+    Py_DECREF(list);
+    Py_RETURN_NONE;
+}
