@@ -4,6 +4,7 @@
  *   loops.c  who may use it, and moving to another event loop
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
+ *   cold.c        statements that are not prepared yet
  *   rider.c       statements in front of a request
  *   write.c       bytes → socket
  *   bind.c        values → Bind
@@ -99,6 +100,7 @@ struct connection {
     struct operation *healing; /* the first of those held back, only ever compared; NULL:
                                   nothing is held back */
     struct stmtcache cache;
+    uint64_t cold_since; /* ns: when the last description was asked for */
     unsigned long schema_age; /* counts the changes of the schema that concern it alone */
     int schema_changed;       /* by the transaction under way: see stale.c */
     struct codec_book book;
@@ -246,6 +248,9 @@ void conn_defer(struct connection *conn, struct operation *op);
  * with an error. */
 void conn_park(struct connection *conn, struct operation *op);
 
+/* The second half of that, for one that is in front of those to be sent. */
+void conn_await_lookup(struct connection *conn, struct operation *op);
+
 /* Sends deferred operations as far as nothing is in their way. */
 void conn_start_deferred(struct connection *conn);
 
@@ -354,6 +359,10 @@ bool conn_may_retry(const struct connection *conn, const struct operation *op);
 /* Sends it again; as conn_encode_execution. */
 int conn_retry(struct connection *conn, struct operation *op);
 
+/* The same before the ReadyForQuery of its failure has come: it is known what that will say. */
+bool conn_may_retry_early(const struct connection *conn, const struct operation *op);
+int conn_retry_early(struct connection *conn, struct operation *op);
+
 /* At the end of an operation with op->stale, or while others are held back. True: it will
  * be sent again. */
 bool conn_heal(struct connection *conn, struct operation *op);
@@ -366,6 +375,10 @@ void conn_heal_none(struct connection *conn);
 /* The first flight of the head of `sent` is over. True: the second one is out, or its turn
  * comes later. */
 bool conn_described(struct connection *conn, struct operation *op);
+
+/* The statement of `op` is described: the connection knows it from now on. False: the
+ * operation has an error. */
+bool conn_remember(struct connection *conn, struct operation *op);
 
 /* The head of `sent` has had its whole answer: it leaves the queue. False: it waits for
  * types that have to be looked up. */

@@ -128,7 +128,8 @@ static bool
 lookup_must_wait(const struct connection *conn)
 {
     const struct operation *tail = conn->sent.tail;
-    return tail != NULL && (tail->phase == OP_FILLING || tail->phase == OP_COPYING);
+    return tail != NULL
+           && (tail->phase == OP_FILLING || tail->phase == OP_COPYING || tail->unsynced);
 }
 
 int

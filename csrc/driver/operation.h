@@ -79,6 +79,7 @@ struct operation {
     bool stale;      /* and its statement had become stale, or may have */
     bool bound;      /* its parameters were taken: the statement runs */
     bool described;  /* its statement was parsed for it, not by an earlier operation */
+    bool unsynced;   /* the Sync behind its first flight has not been sent: see cold.h */
     bool suspected;  /* its statement was prepared before the schema changed */
     bool first;      /* its own BEGIN opened the transaction: nothing was in it before */
     bool held;       /* in `deferred`, to be sent again: see conn_heal */

@@ -1,6 +1,7 @@
 /* Bytes → events → operations. Only the pump reads, and it is not re-entrant;
  * whoever is to be woken is woken when it has ended. */
 #include "connection.h"
+#include "cold.h"
 #include "copy.h"
 #include "declared.h"
 #include "errors.h"
@@ -199,6 +200,10 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
     }
     else if (op->piped && op->kind != OP_SYNC) {
         segment_failed(conn);
+        return;
+    }
+    if (op->unsynced) {
+        cold_refused(conn, op);
     }
 }
 
@@ -316,6 +321,19 @@ conn_retry_inferred(struct connection *conn, struct operation *op)
 }
 
 bool
+conn_remember(struct connection *conn, struct operation *op)
+{
+    struct statement *stmt = op->stmt;
+    stmt->prepared = true;
+    stmt->owner = conn;
+    if (stmt->name_len > 0 && conn->cache.size_max > 0 && stmtcache_put(&conn->cache, stmt) < 0) {
+        op_set_error(op, errors_take());
+        return false;
+    }
+    return true;
+}
+
+bool
 conn_described(struct connection *conn, struct operation *op)
 {
     if (conn_retry_inferred(conn, op)) {
@@ -326,20 +344,16 @@ conn_described(struct connection *conn, struct operation *op)
         return false; /* a second try that could not be encoded */
     }
     if (op->failed || (op->error != NULL && !op->abandoned)) {
-        stmtcache_drop(&conn->cache, stmt, true);
+        if (!stmt->prepared) {
+            stmtcache_drop(&conn->cache, stmt, true);
+        }
         return false;
     }
-    stmt->prepared = true;
-    stmt->owner = conn;
-    if (stmt->name_len > 0 && conn->cache.size_max > 0 && stmtcache_put(&conn->cache, stmt) < 0) {
-        op_set_error(op, errors_take());
+    if (!conn_remember(conn, op) || op->kind == OP_PREPARE || op->abandoned) {
         return false;
     }
-    if (op->kind == OP_PREPARE || op->abandoned) {
-        return false;
-    }
-    if (conn->sent.tail != op) {
-        conn_defer(conn, op); /* behind the lookup that was sent meanwhile */
+    if (conn->sent.tail != op || conn->lookup != NULL) {
+        conn_defer(conn, op); /* behind the lookup that was asked for meanwhile */
         return true;
     }
     return conn_went_on(conn, op, conn_encode_execution(conn, op));
@@ -623,8 +637,14 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         if (event->kind != WIRE_EV_NO_DATA) {
             conn_on_description(op, event);
         }
-        if (op->piped && event->kind != WIRE_EV_PARAM_DESCRIPTION) {
+        if (event->kind == WIRE_EV_PARAM_DESCRIPTION) {
+            break;
+        }
+        if (op->piped) {
             conn_on_part_described(conn, op);
+        }
+        else if (op->unsynced) {
+            cold_described(conn, op);
         }
         break;
     case WIRE_EV_COPY_IN:

@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "copy.h"
 #include "block.h"
+#include "cold.h"
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
@@ -194,6 +195,7 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
     request_classify(stmt);
     op->described = true;
     op->looked_up = false;
+    cold_begin(conn, op);
     uint32_t hints[WIRE_PARAMETERS_HINTED_MAX];
     size_t hinted = conn_hints(op, hints);
     wire_put_parse(&conn->out, stmt_name(stmt), sql, hints, hinted);
@@ -514,7 +516,8 @@ request_put_end(struct connection *conn, const struct operation *op, struct plan
     if (phase <= OP_DEFERRED || plan->simple || plan->open) {
         return;
     }
-    if (!op->piped || op->kind == OP_SYNC) {
+    bool part = op->piped && op->kind != OP_SYNC;
+    if (!part && (phase != OP_DESCRIBING || !op->unsynced)) {
         wire_put_sync(&conn->out);
         return;
     }
@@ -586,6 +589,7 @@ conn_encode(struct connection *conn, struct operation *op)
     }
     request_sent(conn, op, &plan);
     op->phase = (enum op_phase)phase;
+    op->unsynced = op->unsynced && phase == OP_DESCRIBING;
     return phase;
 }
 
@@ -642,6 +646,12 @@ void
 conn_park(struct connection *conn, struct operation *op)
 {
     conn_defer(conn, op);
+    conn_await_lookup(conn, op);
+}
+
+void
+conn_await_lookup(struct connection *conn, struct operation *op)
+{
     if (request_look_up(conn, op) < 0) {
         op_set_error(op, errors_take());
         op_queue_pop(conn_queue_borrow(conn, op));

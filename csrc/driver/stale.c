@@ -10,9 +10,9 @@
 #include "errors.h"
 #include "many.h"
 
-/* Beside a program that does nothing but change the schema every other try is lost: between
- * the answer to Parse and the Bind there is time for the next change. */
-#define STALE_TRIES_MAX 100
+/* A statement that was parsed for this try cannot be stale: what it reads is locked until it
+ * has run. More tries are for what comes with its answer, and for its types. */
+#define STALE_TRIES_MAX 10
 
 /* Changes of the schema */
 
@@ -274,11 +274,17 @@ conn_note_refusal(struct connection *conn, struct operation *op, PyObject *field
 
 /* Once more */
 
+static bool
+op_may_retry(const struct operation *op)
+{
+    return !op->abandoned && !op->piped && op->sql != NULL && op->tries < STALE_TRIES_MAX;
+}
+
 bool
 conn_may_retry(const struct connection *conn, const struct operation *op)
 {
     char status = conn->session.transaction_status;
-    return !op->abandoned && !op->piped && op->sql != NULL && op->tries < STALE_TRIES_MAX
+    return op_may_retry(op)
            && ((status == 'I' && op->began == NULL) || (status == 'E' && op->first));
 }
 
@@ -297,6 +303,7 @@ op_reset(struct operation *op)
     op->refused = false;
     op->bound = false;
     op->described = false;
+    op->unsynced = false;
     op->suspected = false;
     op->looked_up = false;
     op->indeterminate = 0;
@@ -310,17 +317,31 @@ op_reset(struct operation *op)
 /* Makes ready for another try, the first in a transaction of the same kind as the one that
  * it has broken, if it was in one. */
 static void
-op_reset_first(struct connection *conn, struct operation *op)
+op_reset_first(struct connection *conn, struct operation *op, bool broken)
 {
     op_reset(op);
-    op->rollback = conn->session.transaction_status == 'E';
-    conn->begun = op->rollback; /* until the ROLLBACK is on its way */
+    op->rollback = broken;
+    conn->begun = broken; /* until the ROLLBACK is on its way */
 }
 
 int
 conn_retry(struct connection *conn, struct operation *op)
 {
-    op_reset_first(conn, op);
+    op_reset_first(conn, op, conn->session.transaction_status == 'E');
+    return conn_encode_execution(conn, op);
+}
+
+bool
+conn_may_retry_early(const struct connection *conn, const struct operation *op)
+{
+    bool alone = conn->session.transaction_status == 'I' && !conn->begun && op->began == NULL;
+    return op_may_retry(op) && (alone || op->first);
+}
+
+int
+conn_retry_early(struct connection *conn, struct operation *op)
+{
+    op_reset_first(conn, op, op->first);
     return conn_encode_execution(conn, op);
 }
 
@@ -378,7 +399,7 @@ heal_resume(struct connection *conn)
         return;
     }
     conn->healing = NULL;
-    op_reset_first(conn, first);
+    op_reset_first(conn, first, conn->session.transaction_status == 'E');
     first->held = false;
     for (struct operation *op = first->next; op != NULL && op->held; op = op->next) {
         op_reset(op);

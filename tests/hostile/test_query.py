@@ -96,7 +96,7 @@ QUERY = [
     Query("bind_with_body", Answer(bind=message(b"2", b"x"))),
     Query("close_complete", waits(message(b"3"))),
     Query("portal_suspended", waits(ONE, SUSPENDED)),
-    Query("description_missing", Answer(describe=parameter_description())),
+    Query("description_missing", Answer(describe=parameter_description() + ready())),
     Query("parameters_missing", Answer(describe=row_description(("v", INT4)))),
     Query(
         "parameters_twice",
