@@ -208,11 +208,9 @@ class PoolState:
         member.born = now
         if self.max_lifetime:
             member.expires = now + self.max_lifetime * (0.9 + 0.2 * self._chance())
-        if self.closing or member.generation != self.generation:
-            self._remove(member, "closed" if self.closing else "drained")
-        elif self.surplus:
-            self.surplus -= 1
-            self._remove(member, "resized")
+        if self.closing or self.surplus or member.generation != self.generation:
+            self.surplus = max(self.surplus - 1, 0)
+            self._remove(member, self._why(member))
         else:
             self._hand_on(member, now)
 
@@ -322,12 +320,12 @@ class PoolState:
     def next_due(self, now: float) -> float:
         """When tend() has something to do again, at the latest."""
         due = now + self.max_idle if self.max_idle else inf
-        for member in self.members:
+        for member in self.idle:
             due = min(due, member.expires)
         if self.max_idle:
             for member in self.idle[: self._above_floor()]:
                 due = min(due, member.idled + self.max_idle)
-        if self.failures and self.wants_more():
+        if self.failures and not self.opening and self.wants_more():
             due = min(due, self.retry_at())
         return due
 
