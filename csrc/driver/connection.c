@@ -327,6 +327,7 @@ conn_end_all(struct connection *conn, PyObject *error)
         conn_finish(conn, waiter);
     }
     Py_XDECREF((PyObject *)waiter);
+    conn_end_queue(conn, &conn->unread, error);
     conn_end_queue(conn, &conn->sent, error);
     conn_end_queue(conn, &conn->segment.waiting, error);
     conn_end_queue(conn, &conn->deferred, error);

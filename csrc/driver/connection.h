@@ -92,6 +92,7 @@ struct connection {
     size_t abandoned;         /* of those, given up */
     struct operation *lookup; /* a question about types that is in flight, borrowed */
     struct operation *waiter; /* the operation that it is for; owned */
+    struct op_queue unread;   /* have run, and wait for types behind that lookup */
     struct operation *encoding; /* whose codecs may be running Python now, borrowed: nothing
                                    else may be encoded */
     PyObject *lookup_sql;     /* the question that an operation turned out to need, or NULL */

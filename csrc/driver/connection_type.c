@@ -152,6 +152,7 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     status = status != 0 ? status : book_traverse(&conn->book, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->sent, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->deferred, visit, arg);
+    status = status != 0 ? status : op_queue_traverse(&conn->unread, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->segment.waiting, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->drains, visit, arg);
     status = status != 0 ? status : op_queue_traverse(&conn->outsiders, visit, arg);
@@ -173,6 +174,7 @@ conn_release(struct connection *conn)
 {
     conn->closed = true;
     op_queue_release(&conn->sent);
+    op_queue_release(&conn->unread);
     op_queue_release(&conn->deferred);
     op_queue_release(&conn->segment.waiting);
     segment_forget(conn);

@@ -323,9 +323,13 @@ bool
 conn_await_types(struct connection *conn, struct operation *op)
 {
     while (op->postponed != NULL && !op->abandoned && op->error == NULL) {
+        if (conn->lookup != NULL) {
+            op_queue_push(&conn->unread, op); /* steals what was that of `sent` */
+            return true;
+        }
         PyObject *sql;
         int status = conn_ask_types(conn, op->missing, &sql);
-        if (status == 0 && sql != NULL && conn->lookup == NULL) {
+        if (status == 0 && sql != NULL) {
             status = conn_lookup_start(conn, op, sql);
             Py_DECREF(sql);
             if (status == 0) {
@@ -333,7 +337,6 @@ conn_await_types(struct connection *conn, struct operation *op)
             }
         }
         else if (status == 0) {
-            Py_XDECREF(sql);
             lookup_decode_rows(conn, op);
         }
         if (status < 0) {
@@ -368,6 +371,18 @@ lookup_resume(struct connection *conn, struct operation *waiter, PyObject *error
     }
 }
 
+/* Those whose turn has come. */
+static void
+lookup_resume_unread(struct connection *conn)
+{
+    struct operation *op;
+    while (conn->lookup == NULL && (op = op_queue_pop(&conn->unread)) != NULL) {
+        if (!conn_await_types(conn, op)) {
+            conn_finish(conn, op);
+        }
+    }
+}
+
 /* Types of its statement are gone since it was described: it is parsed anew, which is
  * possible anywhere, as nothing of it has run. */
 static void
@@ -390,6 +405,7 @@ conn_lookup_done(struct connection *conn, struct operation *op)
     conn->lookup = NULL;
     conn->waiter = NULL;
     if (waiter == NULL) {
+        lookup_resume_unread(conn);
         return; /* it was given up */
     }
     if (op->error == NULL && !op->abandoned) {
@@ -405,13 +421,31 @@ conn_lookup_done(struct connection *conn, struct operation *op)
     }
     lookup_resume(conn, waiter, op->error);
     Py_DECREF(waiter);
+    lookup_resume_unread(conn);
+}
+
+/* True: it was one of them. */
+static bool
+lookup_forget_unread(struct connection *conn, struct operation *op)
+{
+    struct operation *at = conn->unread.head;
+    while (at != NULL && at != op) {
+        at = at->next;
+    }
+    if (at == NULL) {
+        return false;
+    }
+    op_queue_remove(&conn->unread, op);
+    Py_CLEAR(op->conn);
+    Py_DECREF(op);
+    return true;
 }
 
 bool
 conn_abandon_waiter(struct connection *conn, struct operation *op)
 {
     if (conn->waiter != op) {
-        return false;
+        return lookup_forget_unread(conn, op);
     }
     bool ran = op->postponed != NULL;
     conn->waiter = NULL;

@@ -34,6 +34,7 @@ Connection_abandon_all(struct connection *conn, PyObject *error)
     }
     if (pool_collect(all, &conn->outsiders) < 0 || pool_collect(all, &conn->deferred) < 0
         || pool_collect(all, &conn->segment.waiting) < 0 || pool_collect(all, &conn->sent) < 0
+        || pool_collect(all, &conn->unread) < 0
         || (conn->waiter != NULL && PyList_Append(all, (PyObject *)conn->waiter) < 0)) {
         Py_DECREF(all);
         return NULL;

@@ -3,6 +3,7 @@ alter. Tables are in test_stale.py."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -63,3 +64,49 @@ async def test_values_of_an_altered_composite(
     assert await conn.fetchval(sql) == CONTAINERS[sql]((1, 2, value))
     await stage.change("alter table pair drop z, alter y type text")
     assert await conn.fetchval(sql) == CONTAINERS[sql]((1, "2"))
+
+
+@pytest.mark.parametrize("pipeline", [False, True], ids=["tasks", "pipeline"])
+async def test_several_results_wait_for_types(stage: Stage, pipeline: bool) -> None:
+    """Each of them holds values that were not known: one lookup after the other."""
+    conn = stage.actor
+    for name in ("a", "b", "c"):
+        await stage.changer.execute(f"create table {name} (x int)")
+        await stage.changer.execute(f"insert into {name} values (1)")
+    texts = [
+        f"select row(array_agg({n})), array_agg({n}) from {n}" for n in ("a", "b", "c")
+    ]
+    for value in (7, 200):
+        if pipeline:
+            async with conn.pipeline() as p:
+                results = [p.fetchrow(text) for text in texts * 2]
+        else:
+            results = [conn.fetchrow(text) for text in texts * 2]
+        kept = [(1,)] if value == 7 else [(1, 7)]
+        for row in await asyncio.gather(*results):
+            assert row == ((kept,), kept)
+        for name in ("a", "b", "c"):
+            await stage.change(f"alter table {name} add y{value} int default {value}")
+
+
+@pytest.mark.parametrize("turns", range(0, 12, 2))
+@pytest.mark.parametrize("given_up", range(4))
+async def test_given_up_while_it_waits_for_types(
+    stage: Stage, given_up: int, turns: int
+) -> None:
+    conn = stage.actor
+    for name in ("a", "b", "c", "d"):
+        await stage.changer.execute(f"create table {name} (x int)")
+        await stage.changer.execute(f"insert into {name} values (1)")
+    texts = [f"select row(array_agg({n})) from {n}" for n in ("a", "b", "c", "d")]
+    tasks = [asyncio.ensure_future(conn.fetchval(text)) for text in texts]
+    for _ in range(turns):
+        await asyncio.sleep(0.0005)
+    tasks[given_up].cancel()
+    outcome = await asyncio.gather(*tasks, return_exceptions=True)
+    for n, value in enumerate(outcome):
+        if n == given_up:
+            assert isinstance(value, asyncio.CancelledError) or value == ([(1,)],)
+        else:
+            assert value == ([(1,)],)
+    assert await conn.fetchval(texts[0]) == ([(1,)],)
