@@ -129,7 +129,7 @@ async def finish(handle: PoolConnection, error: BaseException | None) -> None:
     if handle._member is None:
         return  # it was released inside the block
     try:
-        if error is None and core.in_transaction and not core.closed:
+        if error is None and core.in_transaction:  # lost with it: commit() says so
             await handle.commit()
     finally:
         if handle._member is not None:

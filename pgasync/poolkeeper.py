@@ -450,7 +450,10 @@ class Keeper:
         core.abandon_all(gone)
         timer = core.loop.call_later(limit, core.terminate, late)
         try:
-            await (core.rollback() if core.in_transaction else core.query(""))
+            if not core.in_transaction:
+                await core.query("")  # what is given up may have begun one
+            if core.in_transaction:
+                await core.rollback()
         finally:
             timer.cancel()
         if not core.at_rest:

@@ -21,7 +21,7 @@ GONE = "gone"
 
 # s: the pauses between failed attempts to connect double from the first to the second
 # number; while somebody waits none is longer than the third.
-BACKOFF = (0.1, 15.0, 1.0)
+BACKOFF = (0.1, 15.0, 0.5)
 _DOUBLINGS_MAX = 20
 _BUCKETS = 20  # of waits: up to 1 ms, 2 ms, 4 ms …
 
@@ -108,7 +108,7 @@ class PoolState:
         self.hopeless = False  # the last one was permanent
         self.last_error: BaseException | None = None
         self._failed_at = -inf
-        self._pause = 0.0
+        self._pause = self._jitter = 0.0
         # Counted since the beginning:
         self.acquired = self.released = 0
         self.waited = 0
@@ -194,8 +194,8 @@ class PoolState:
         """When it is time again to open one after a failure."""
         if not self.failures:
             return -inf
-        limit = BACKOFF[2] if self.waiters else inf
-        return self._failed_at + min(self._pause, limit)
+        limit = BACKOFF[2] if self.waiters else BACKOFF[1]
+        return self._failed_at + min(self._pause, limit) * self._jitter
 
     def began(self, member: Member, resource: Any, now: float) -> None:
         """It is open: goes to who waits longest."""
@@ -209,8 +209,9 @@ class PoolState:
         if self.max_lifetime:
             member.expires = now + self.max_lifetime * (0.9 + 0.2 * self._chance())
         if self.closing or self.surplus or member.generation != self.generation:
+            reason = self._why(member)
             self.surplus = max(self.surplus - 1, 0)
-            self._remove(member, self._why(member))
+            self._remove(member, reason)
         else:
             self._hand_on(member, now)
 
@@ -237,7 +238,7 @@ class PoolState:
         self.last_error = error
         self._failed_at = now
         doubled = BACKOFF[0] * 2 ** min(self.failures - 1, _DOUBLINGS_MAX)
-        self._pause = min(BACKOFF[1], doubled) * (0.5 + 0.5 * self._chance())
+        self._pause, self._jitter = doubled, 0.5 + 0.5 * self._chance()
         self.hopeless = permanent
         if permanent and len(self.members) == self.opening:
             self.refuse_all(error)
@@ -283,7 +284,7 @@ class PoolState:
             return "drained"
         if self.surplus:
             return "resized"
-        return "uses" if member.uses == self.max_uses else "lifetime"
+        return "uses" if member.uses == self.max_uses > 0 else "lifetime"
 
     def _hand_on(self, member: Member, now: float) -> None:
         member.since = member.idled = now

@@ -19,6 +19,8 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+
+from pgasync.errors import PoolClosed, TooManyWaiting
 from pgasync.poolstate import (
     BACKOFF,
     CLEANING,
@@ -30,8 +32,6 @@ from pgasync.poolstate import (
     PoolState,
     Waiter,
 )
-
-from pgasync.errors import PoolClosed, TooManyWaiting
 
 EXAMPLES = int(os.environ.get("PGASYNC_STATE_EXAMPLES", "100"))
 WHICH = st.integers(0, 1000)  # of several: the remainder says it
