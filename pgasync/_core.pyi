@@ -429,7 +429,8 @@ class Connection:
         """The connection is about to be closed: no block is open any more, and whoever
         waits for one gets an InterfaceError."""
     def abandon_all(self, error: BaseException, /) -> None:
-        """Gives up every request with `error`, as Operation.expire() does."""
+        """Gives up every request but reset_now() with `error`, as Operation.expire()
+        does."""
     def admits(self) -> bool:
         """Whether requests of the running task do not wait for a block's end."""
     @property
@@ -476,9 +477,6 @@ class Connection:
     ) -> None:
         """Appends (text, parameters) of each statement that changes settings. None: no
         more."""
-    def give_up(self, error: BaseException, /) -> None:
-        """Every request that has not been answered, but for rollback() and reset_now(),
-        ends with the error, and the server is told to stop."""
     def adopt(self) -> None:
         """Checks what every method checks; an idle connection of another loop moves to
         the caller's."""
@@ -495,6 +493,12 @@ class Connection:
     @property
     def at_rest(self) -> bool:
         """Open, and nothing is under way: no request, transaction or pipeline."""
+    @property
+    def spotless(self) -> bool:
+        """At rest and not tainted: for the next user as it is."""
+    @property
+    def resets(self) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+        """Those that are due."""
     @property
     def at_home(self) -> bool:
         """Open, of this process, and watched by the loop that runs here."""
@@ -537,6 +541,7 @@ TAINT_CURSORS: int  # WITH HOLD
 TAINT_PREPARED: int  # PREPARE as SQL
 TAINT_OPAQUE: int  # DO, CALL: any of these
 TAINT_REPORTED: int  # a ParameterStatus came
+TAINT_DRIVER: int  # codecs were registered, a trace was begun: set by Python alone
 ALLOW_NONE: int
 ALLOW_PASSWORD: int
 ALLOW_MD5: int

@@ -19,6 +19,7 @@ from .link import Link
 from .notifications import Listening
 from .pipeline import Pipeline
 from .registry import Registry
+from .reset import Resetting
 from .rows import scalar
 from .script import Script
 from .servercursor import ServerCursor
@@ -30,7 +31,7 @@ MultipleStatements = _core.MultipleStatements
 R = TypeVar("R")
 
 
-class Connection(Listening, Copying):
+class Connection(Listening, Copying, Resetting):
     """One session with a PostgreSQL server. Made by connect().
 
     Several tasks may use it at once: their statements run in the order in which
@@ -298,6 +299,7 @@ class Connection(Listening, Copying):
         self, typename: str, *, schema: str | None = None
     ) -> None:
         """Forgets what was registered for a type."""
+        self._core.tainted |= _core.TAINT_DRIVER
         self._registry.reset_type_codec(typename, schema=schema)
         self._link.typelink.reset()
 
@@ -307,6 +309,7 @@ class Connection(Listening, Copying):
 
     async def _registered(self, schema: str | None, typename: str) -> None:
         """Looks the type up unless it is known, and puts its codec into use."""
+        self._core.tainted |= _core.TAINT_DRIVER
         typelink = self._link.typelink
         if not typelink.known(schema, typename):
             found = await self._wait(
@@ -568,6 +571,7 @@ class Connection(Listening, Copying):
         """
         if self.closed:
             self._raise_closed()
+        self._core.tainted |= _core.TAINT_DRIVER
         self._link.traced(self._core, to_file(file, timestamps, regress))
 
     def untrace(self) -> None:

@@ -22,6 +22,7 @@ from . import _core, pipeline, sql, tls
 from .conninfo import Config
 from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
+from .reset import Baseline
 from .saslprep import saslprep
 from .sockets import Address, open_socket
 from .timeouts import helper_task, signalled, until
@@ -148,6 +149,7 @@ class Link:
         self.password: bytes | None = None  # until the startup is over
         self.trace: Trace | None = None
         self.wrapper: weakref.ref[Connection] | None = None
+        self.baseline: Baseline | None = None  # of a pooled session
         self.on_end: Callable[[], object] | None = None  # of a pool; any thread
         self.typelink = TypeLink(config.catalog_key(address.host), config.types)
         self.types = self.typelink.types

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import inspect
+import logging
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
@@ -16,6 +17,8 @@ from .timeouts import helper_task
 if TYPE_CHECKING:
     from .connection import Connection
     from .link import Link
+
+log = logging.getLogger("pgasync")
 
 CHANNEL_BYTES_MAX = 63  # NAMEDATALEN - 1
 
@@ -113,6 +116,18 @@ class Channels:
         self.callbacks.clear()
         for receiver in {r: None for of in channels.values() for r in of}:
             receiver.end(error)
+
+    def leave(self, core: Any) -> None:
+        """The connection goes back to its pool, which has the server send nothing any
+        more; `core` takes the place of its own."""
+        if self.names:
+            log.warning(
+                "a connection was given back while it listened to %s; it does not any "
+                "more: keep it, or use pool.listen()",
+                ", ".join(map(repr, self.names)),
+            )
+        self._core = core
+        self.end(None)
 
     async def listen(self, names: Iterable[str], receiver: Receiver) -> None:
         """Adds a receiver, whom nothing escapes that is sent after this returns.

@@ -70,7 +70,7 @@ class PoolConnection(Connection):
         self._core, self._member = RETURNED, None
         channels = self._channels
         if channels is not None:
-            channels._core = RETURNED
+            channels.leave(RETURNED)
 
     async def __aenter__(self) -> "PoolConnection":
         if self._core is RETURNED:

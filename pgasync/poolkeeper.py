@@ -11,7 +11,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from . import _core
+from . import _core, reset
 from .connect import open_connection
 from .conninfo import Config
 from .errors import (
@@ -173,16 +173,27 @@ class Keeper:
         connection._core = RETURNED
         loop = asyncio.get_running_loop()
         connection._link.on_end = partial(_ended, weakref.ref(self), loop, member)
+        try:
+            await self._initialize(member)
+        except BaseException:
+            close_core(core)
+            raise
+        return core
+
+    async def _initialize(self, member: Member) -> None:
+        """From then on the session is what each of its users finds."""
+        core = member.resource
+        settings_log: reset.SettingsLog = []
         if "init" in self._hooks:
+            core.watch_settings(settings_log)
             handle = PoolConnection(self, member)
             try:
                 await self._call("init", handle, inf)
-            except BaseException:
-                close_core(core)
-                raise
             finally:
                 handle._let_go()
-        return core
+            core.watch_settings(None)
+        limit = self._now() + min(self._timeout, NEVER)
+        await until(limit, reset.remember(core, settings_log))
 
     def _is_transient(self, error: Exception) -> bool:
         """Whether another attempt may well succeed: nobody is there, it starts or
@@ -404,11 +415,15 @@ class Keeper:
         state.released += 1
         if member.state == GONE:
             return None  # the pool was terminated
-        if core.at_rest and not self._resets:
+        if core.spotless and not self._resets:
             core.autocommit = True
             state.back(member, self._now())
         elif core.closed:
             state.lost(member, "lost")
+        elif core.at_rest and not self._resets:
+            core.autocommit = True
+            reset.due(core)
+            state.back(member, self._now())
         else:
             state.clean(member)
             return self._spawn(self._cleanings, self._clean(member))
@@ -426,6 +441,8 @@ class Keeper:
             if self._resets:
                 handle = PoolConnection(self, member)
                 await self._call("reset", handle, inf)
+            if core.tainted:
+                reset.due(core)
         except BaseException as error:
             self._drop(member, handle, "lost" if core.closed else "broken")
             if not isinstance(error, Exception):

@@ -415,6 +415,7 @@ static PyGetSetDef Connection_getset[] = {
     {"settings_due", (getter)Connection_get_settings_due, NULL, NULL, NULL},
     {"transaction_status", (getter)Connection_get_transaction_status, NULL, NULL, NULL},
     {"at_rest", (getter)Connection_get_at_rest, NULL, NULL, NULL},
+    {"spotless", (getter)Connection_get_spotless, NULL, NULL, NULL},
     {"crowded", (getter)Connection_get_crowded, NULL, NULL, NULL},
     {"pending", (getter)Connection_get_pending, NULL, NULL, NULL},
     {"paused", (getter)Connection_get_paused, NULL, NULL, NULL},
@@ -431,6 +432,7 @@ static PyGetSetDef Connection_getset[] = {
 static PyMemberDef Connection_members[] = {
     {"parameters", T_OBJECT, offsetof(struct connection, parameters), READONLY, NULL},
     {"tainted", T_UINT, offsetof(struct connection, tainted), 0, NULL},
+    {"resets", T_OBJECT, offsetof(struct connection, resets), READONLY, NULL},
     {"pipelines", T_INT, offsetof(struct connection, pipelines), 0, NULL},
     {"loop", T_OBJECT, offsetof(struct connection, loop), READONLY, NULL},
     {"link", T_OBJECT, offsetof(struct connection, link), READONLY, NULL},
@@ -497,7 +499,6 @@ static PyMethodDef Connection_methods[] = {
     {"reset_due", (PyCFunction)Connection_reset_due, METH_O, NULL},
     {"reset_now", (PyCFunction)Connection_reset_now, METH_NOARGS, NULL},
     {"watch_settings", (PyCFunction)Connection_watch_settings, METH_O, NULL},
-    {"give_up", (PyCFunction)Connection_give_up, METH_O, NULL},
     {"commit", (PyCFunction)Connection_commit, METH_NOARGS, NULL},
     {"rollback", (PyCFunction)Connection_rollback, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

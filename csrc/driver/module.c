@@ -326,6 +326,7 @@ core_add_constants(PyObject *module)
         {"TAINT_PREPARED", TAINT_PREPARED},
         {"TAINT_OPAQUE", TAINT_OPAQUE},
         {"TAINT_REPORTED", TAINT_REPORTED},
+        {"TAINT_DRIVER", TAINT_DRIVER},
         {"ALLOW_NONE", WIRE_ALLOW_NONE},
         {"ALLOW_PASSWORD", WIRE_ALLOW_PASSWORD},
         {"ALLOW_MD5", WIRE_ALLOW_MD5},

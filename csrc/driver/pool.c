@@ -1,16 +1,29 @@
 /* What a pool wants to know of a connection, and has it do, between two users. */
 #include "pool.h"
 
-PyObject *
-Connection_get_at_rest(struct connection *conn, void *closure)
+static bool
+pool_is_at_rest(const struct connection *conn)
 {
-    (void)closure;
     bool busy = conn->in_flight != 0 || conn->deferred.head != NULL || conn->outsiders.head != NULL
                 || conn->waiter != NULL || conn->encoding != NULL || conn->cancelling;
     bool owned =
         conn->segment.open || conn->pipelines != 0 || conn->block != NULL || conn->claims != NULL;
     bool begun = conn->begun || conn->begin_due != NULL || conn->session.transaction_status != 'I';
-    return PyBool_FromLong(!conn->closed && !busy && !owned && !begun);
+    return !conn->closed && !busy && !owned && !begun;
+}
+
+PyObject *
+Connection_get_at_rest(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(pool_is_at_rest(conn));
+}
+
+PyObject *
+Connection_get_spotless(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(conn->tainted == 0 && pool_is_at_rest(conn));
 }
 
 /* Appends the operations of a queue to a list; -1 with an exception. */
@@ -40,7 +53,10 @@ Connection_abandon_all(struct connection *conn, PyObject *error)
         return NULL;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(all); i++) {
-        conn_abandon((struct operation *)PyList_GET_ITEM(all, i), error);
+        struct operation *op = (struct operation *)PyList_GET_ITEM(all, i);
+        if (op->kind != OP_RESET) { /* a request of the pool's own */
+            conn_abandon(op, error);
+        }
     }
     Py_DECREF(all);
     Py_RETURN_NONE;

@@ -8,7 +8,10 @@
  * meet in it: no request, no transaction, no block, stream or pipeline. */
 PyObject *Connection_get_at_rest(struct connection *conn, void *closure);
 
-/* Gives up every request, each with `error` (borrowed); what is in flight is stopped at
+/* Attribute `spotless`: and it has not been tainted since the last reset. */
+PyObject *Connection_get_spotless(struct connection *conn, void *closure);
+
+/* Gives up every request but a reset, each with `error` (borrowed); what is in flight is stopped at
  * the server, as after a cancelled task. */
 PyObject *Connection_abandon_all(struct connection *conn, PyObject *error);
 

@@ -125,35 +125,3 @@ Connection_reset_now(struct connection *conn, PyObject *unused)
     }
     return (PyObject *)op;
 }
-
-/* The operations of a queue, appended to a list. -1 with an exception. */
-static int
-queue_list(const struct op_queue *queue, PyObject *list)
-{
-    for (struct operation *op = queue->head; op != NULL; op = op->next) {
-        if (PyList_Append(list, (PyObject *)op) < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-PyObject *
-Connection_give_up(struct connection *conn, PyObject *error)
-{
-    PyObject *list = PyList_New(0);
-    if (list == NULL || queue_list(&conn->outsiders, list) < 0
-        || queue_list(&conn->deferred, list) < 0 || queue_list(&conn->segment.waiting, list) < 0
-        || queue_list(&conn->drains, list) < 0 || queue_list(&conn->sent, list) < 0) {
-        Py_XDECREF(list);
-        return NULL;
-    }
-    for (Py_ssize_t i = PyList_GET_SIZE(list); i-- > 0;) {
-        struct operation *op = (struct operation *)PyList_GET_ITEM(list, i);
-        if (op->kind != OP_RESET && op->kind != OP_ROLLBACK) {
-            conn_abandon(op, error);
-        }
-    }
-    Py_DECREF(list);
-    Py_RETURN_NONE;
-}

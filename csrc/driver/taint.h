@@ -28,7 +28,8 @@ enum taint {
     TAINT_CURSORS = 32,  /* cursors WITH HOLD */
     TAINT_PREPARED = 64, /* PREPARE as SQL */
     TAINT_OPAQUE = 128,  /* DO, CALL: any of the above */
-    TAINT_REPORTED = 256 /* a ParameterStatus came, be it for what was set or set back */
+    TAINT_REPORTED = 256, /* a ParameterStatus came, be it for what was set or set back */
+    TAINT_DRIVER = 512    /* what the driver keeps of it: raised by Python alone */
 };
 
 /* What the statements of a text (UTF-8) taint. */
@@ -62,6 +63,5 @@ int taint_send(struct connection *conn);
 PyObject *Connection_reset_due(struct connection *conn, PyObject *resets);
 PyObject *Connection_reset_now(struct connection *conn, PyObject *unused);
 PyObject *Connection_watch_settings(struct connection *conn, PyObject *list);
-PyObject *Connection_give_up(struct connection *conn, PyObject *error);
 
 #endif

@@ -273,12 +273,26 @@ async def test_settings_log(conn: Any) -> None:
     ]
 
 
-async def test_give_up(conn: Any) -> None:
+async def test_abandon_all_leaves_a_reset(conn: Any) -> None:
+    core = conn._core
     slow = asyncio.ensure_future(conn.execute("select pg_sleep(60)"))
-    behind = asyncio.ensure_future(conn.execute("select 1"))
     await asyncio.sleep(0.05)
-    conn._core.give_up(pgasync.InterfaceError("given back"))
-    for task in (slow, behind):
-        with pytest.raises(pgasync.InterfaceError, match="given back"):
-            await task
-    assert await conn.fetchval("select 1") == 1
+    core.reset_due(riders(("application_name", "stays")))
+    core.reset_now()
+    core.abandon_all(pgasync.InterfaceError("given back"))
+    with pytest.raises(pgasync.InterfaceError, match="given back"):
+        await slow
+    assert await conn.fetchval("show application_name") == "stays"
+
+
+async def test_spotless(conn: Any) -> None:
+    core = conn._core
+    core.tainted = 0
+    await conn.execute("select 1")
+    assert core.at_rest and core.spotless
+    await conn.execute("set work_mem = '1MB'")
+    assert core.at_rest and not core.spotless
+    core.reset_due((("reset work_mem", ()),))
+    assert core.spotless and core.resets == (("reset work_mem", ()),)
+    await conn.execute("select 1")
+    assert core.resets is None
