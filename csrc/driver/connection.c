@@ -6,6 +6,7 @@
 #include "pipeline.h"
 #include "flow.h"
 #include "many.h"
+#include "outcome.h"
 
 #include <unistd.h>
 
@@ -256,32 +257,10 @@ conn_detach(struct connection *conn)
     }
 }
 
-/* What became of an operation when the session ended under it. */
-static const char *
-conn_outcome(struct connection *conn, const struct operation *op)
+static PyObject *
+conn_make_loss(struct connection *conn, const struct operation *op)
 {
-    if (op == NULL || op->phase < OP_FILLING || op->kind == OP_STARTUP) {
-        return OUTCOME_NOT_SENT;
-    }
-    if (op->resetting && op->failed) {
-        return OUTCOME_NOT_SENT; /* or as good as that: the server has passed over it */
-    }
-    if (op->phase == OP_FILLING || copy_is_unfinished(op)) {
-        return OUTCOME_FAILED; /* the server commits nothing without its end */
-    }
-    /* The FATAL came in place of the answer: the server did not finish it. A
-     * COMMIT may have become durable before that. */
-    if (conn->fatal_fields != NULL && op->kind != OP_COMMIT && op->kind != OP_SYNC
-        && op->tag_len == 0 && !sql_is_commit(op->sql)) {
-        return OUTCOME_FAILED;
-    }
-    return OUTCOME_IN_DOUBT;
-}
-
-PyObject *
-conn_loss(struct connection *conn, const struct operation *op)
-{
-    const char *outcome = conn_outcome(conn, op);
+    const char *outcome = outcome_of(op);
     PyObject *query = op == NULL ? NULL : op->sql;
     switch (conn->lost_status) {
     case WIRE_ERR_PROTOCOL:
@@ -297,6 +276,14 @@ conn_loss(struct connection *conn, const struct operation *op)
     }
     PyObject *words = conn->fatal_fields != NULL ? conn->fatal_fields : conn->farewell;
     return errors_lost(conn->st, conn->lost_message, words, conn->lost_errno, outcome, query);
+}
+
+PyObject *
+conn_loss(struct connection *conn, const struct operation *op)
+{
+    PyObject *loss = conn_make_loss(conn, op);
+    outcome_mark(loss, op);
+    return loss;
 }
 
 /* Every waiting operation ends with `error`, or with a loss of its own. */
@@ -353,6 +340,7 @@ conn_fail(struct connection *conn, enum wire_status why, const char *message, in
     conn->lost_errno = error_number;
     snprintf(conn->lost_message, sizeof(conn->lost_message), "%s", message);
     conn_detach(conn);
+    outcome_judge(conn);
     PyObject *loss = conn_loss(conn, NULL);
     if (loss == NULL) {
         loss = errors_take();

@@ -19,6 +19,7 @@
  *   block.c       waiting while the connection belongs to another task's transaction
  *   copyout.c     the data that come out of one
  *   copyreader.c  rows made of them
+ *   outcome.c     what became of requests when the session ends
  *   stale.c       statements that are not what they were
  *   taint.c, tainttext.c  what the next user must not see
  *   pump.c        bytes → events → operations
@@ -116,6 +117,8 @@ struct connection {
     uint32_t backend_pid;
     uint8_t backend_key[WIRE_CANCEL_KEY_MAX];
     size_t backend_key_len;
+    const struct operation *unsent; /* the first of those of which no byte has left, only ever
+                                      compared; NULL: there is none, or they are not known */
     int write_error;  /* errno of a failed write; the reader finds out the rest */
     bool started;     /* the first ReadyForQuery has come */
     bool closed;      /* nothing may be asked of it any more */
@@ -404,6 +407,9 @@ bool sql_begins(PyObject *sql, const char *word);
 
 /* The same for COMMIT and END. */
 bool sql_is_commit(PyObject *sql);
+
+/* Whether the text (str, or NULL) has this word somewhere, in any case. */
+bool sql_mentions(PyObject *sql, const char *word);
 
 /* Decodes a row into the operation's result; see rows.h. */
 enum rows_status

@@ -15,6 +15,7 @@
     X(_on_readable)                                                                                \
     X(_on_writable)                                                                                \
     X(_pump_again)                                                                                 \
+    X(_unrun)                                                                                      \
     X(_write_soon)                                                                                 \
     X(abandoned)                                                                                   \
     X(admits)                                                                                      \

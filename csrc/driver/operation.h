@@ -82,6 +82,7 @@ struct operation {
     bool unsynced;   /* the Sync behind its first flight has not been sent: see cold.h */
     bool suspected;  /* its statement was prepared before the schema changed */
     bool first;      /* its own BEGIN opened the transaction: nothing was in it before */
+    unsigned char fate; /* when the session has ended: see outcome.h */
     bool held;       /* in `deferred`, to be sent again: see conn_heal */
     unsigned char tries; /* how often it has been sent again */
     bool cancelled;

@@ -8,6 +8,7 @@
 #include "factory.h"
 #include "flow.h"
 #include "many.h"
+#include "outcome.h"
 #include "pipeline.h"
 #include "rider.h"
 #include "rows.h"
@@ -194,6 +195,7 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
                          : stale ? errors_stale(conn->st, fields, op->sql)
                                  : errors_from_fields(conn->st, fields, op->sql, OUTCOME_FAILED));
     }
+    outcome_mark_refused(op);
     Py_DECREF(fields);
     if (op->many != NULL) {
         many_refused(conn, op, event->rider);

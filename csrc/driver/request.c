@@ -553,6 +553,9 @@ conn_encode(struct connection *conn, struct operation *op)
         return -1;
     }
     size_t mark = wire_buffer_mark(&conn->out);
+    if (mark == 0) {
+        conn->unsent = op;
+    }
     conn->encoding = op;
     int phase = 0;
     if (conn->resets != NULL && op->phase == OP_DEFERRED) {

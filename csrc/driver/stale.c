@@ -27,8 +27,7 @@ tag_begins(const struct operation *op, const char *text)
     return op->tag_len >= len && memcmp(op->tag, text, len) == 0;
 }
 
-/* Whether the SQL text has this word somewhere, in any case. */
-static bool
+bool
 sql_mentions(PyObject *sql, const char *word)
 {
     const char *text = sql == NULL ? NULL : PyUnicode_AsUTF8(sql);

@@ -27,6 +27,9 @@ conn_flush(struct connection *conn)
         wire_slice bytes = wire_buffer_unread(&conn->out);
         size_t sent = 0;
         enum net_status status = net_write(&conn->stream, bytes.ptr, bytes.len, &sent);
+        if (status == NET_OK) {
+            conn->unsent = NULL;
+        }
         if (status == NET_OK && conn->trace == NULL) {
             wire_buffer_consume(&conn->out, sent);
         }
@@ -40,6 +43,9 @@ conn_flush(struct connection *conn)
         else {
             /* The server's last words may still be waiting to be read: the
              * reader, not the writer, says that it is over. */
+            if (conn->session.encrypted) {
+                conn->unsent = NULL; /* of several records the first may have left */
+            }
             conn->write_error = conn->stream.error != 0 ? conn->stream.error : EPROTO;
             conn_pump_soon(conn);
         }
