@@ -55,6 +55,8 @@ class Link(Protocol):
         """The answer, every value as text. True: some types are gone, and a statement
         that was to have them is to be described again. May raise: the statement
         fails."""
+    def types_doubted(self, oids: list[int]) -> None:
+        """Values of some of these types were refused: they may have changed."""
     def types_changed(self) -> None:
         """A command may have changed types (ALTER TYPE, DROP EXTENSION, …)."""
     def infer(self, value: object) -> int:

@@ -155,6 +155,7 @@ class Link:
         self.types = self.typelink.types
         self.types_found = self.typelink.found
         self.types_changed = self.typelink.changed
+        self.types_doubted = self.typelink.doubt
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()  # open ones
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain: asyncio.Future[None] | None = None

@@ -33,6 +33,7 @@ class TypeLink:
         self.registry = Registry() if registry is None else registry.copy()
         self.core: _core.Connection | None = None
         self._asked: Sequence[int] = ()
+        self._doubted: dict[int, TypeInfo] = {}  # what they were
         self._gone: dict[int, int] = {}  # how often lookups in a row have not found it
         self._used: dict[int, TypeInfo | None] = {}  # what the codecs were made of
 
@@ -69,12 +70,30 @@ class TypeLink:
         still has when it has been described again, and again, are text from now on."""
         self.catalog.add(introspect.parse(rows))
         missing = [oid for oid in self._asked if not self._put([oid])]
+        if self._doubted:
+            self._learn()
         self._asked = ()
         self._gone = {oid: self._gone.get(oid, 0) + 1 for oid in missing}
         for oid, times in self._gone.items():
             if times > GONE_MAX:
                 core.put_codec(_core.Codec("unknown", oid, f"type {oid}"))
         return any(times <= GONE_MAX for times in self._gone.values())
+
+    def doubt(self, oids: Sequence[int], /) -> None:
+        """Values of these types were refused: they are asked for anew when they are
+        needed next, and if they are not what they were, other connections are told."""
+        before = self.catalog.types
+        self.catalog.forget(oids)
+        gone = before.keys() - self.catalog.types.keys()
+        if gone:
+            self._doubted = {oid: before[oid] for oid in gone}
+            self.reset()
+
+    def _learn(self) -> None:
+        doubted, self._doubted = self._doubted, {}
+        known = self.catalog.types
+        if any(known.get(oid, info) != info for oid, info in doubted.items()):
+            self._tell_others()
 
     def changed(self) -> None:
         """A command of this connection may have changed types."""

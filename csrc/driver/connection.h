@@ -20,6 +20,7 @@
  *   copyout.c     the data that come out of one
  *   copyreader.c  rows made of them
  *   outcome.c     what became of requests when the session ends
+ *   doubt.c       types that do not take the values they are given
  *   stale.c       statements that are not what they were
  *   taint.c, tainttext.c  what the next user must not see
  *   pump.c        bytes → events → operations

@@ -44,6 +44,7 @@
     X(scram)                                                                                       \
     X(types)                                                                                       \
     X(types_changed)                                                                               \
+    X(types_doubted)                                                                               \
     X(types_found)                                                                                 \
     X(untraced)                                                                                    \
     X(infer)

@@ -102,6 +102,7 @@ struct operation {
     char blocking;   /* _asyncio_future_blocking */
     int64_t rowcount;
     uint32_t rows_max;
+    uint32_t doubted; /* the types of its statement when it did not take the values: doubt.h */
     size_t tag_len;
     char tag[OP_TAG_MAX];
     PyObject *sql;

@@ -6,6 +6,7 @@
 #include "copy.h"
 #include "block.h"
 #include "cold.h"
+#include "doubt.h"
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
@@ -585,6 +586,9 @@ conn_encode(struct connection *conn, struct operation *op)
     }
     if (phase <= OP_DEFERRED) {
         wire_buffer_rollback(&conn->out, mark);
+        if (phase == -1 && doubt_encoding(conn, op)) {
+            return conn_encode(conn, op);
+        }
         if (op->piped && phase == -1) {
             request_refused_part(conn, op);
         }

@@ -7,12 +7,16 @@
  * was prepared before the schema changed is prepared anew instead of being tried: `age`
  * counts the changes, those that this process has made and those that it has run into. */
 #include "connection.h"
+#include "doubt.h"
 #include "errors.h"
 #include "many.h"
 
 /* A statement that was parsed for this try cannot be stale: what it reads is locked until it
  * has run. More tries are for what comes with its answer, and for its types. */
 #define STALE_TRIES_MAX 10
+
+/* What is refused may as well be the value. */
+#define STALE_TYPES_TRIES_MAX 3
 
 /* Changes of the schema */
 
@@ -210,7 +214,8 @@ catalog_has_moved(PyObject *fields)
 static bool
 types_are_stale(const struct operation *op, PyObject *fields)
 {
-    if (op->tries > 0 || op->stmt->codecs == NULL || PyList_GET_SIZE(op->stmt->codecs) == 0) {
+    if (op->tries >= STALE_TYPES_TRIES_MAX || op->stmt->codecs == NULL
+        || PyList_GET_SIZE(op->stmt->codecs) == 0) {
         return false;
     }
     return code_is(fields, "22P03") || code_is(fields, "42704") || code_is(fields, "42804")
@@ -236,7 +241,7 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
     bool types = types_are_stale(op, fields);
     bool moved = catalog_has_moved(fields);
     if (types) {
-        conn_tell(conn, conn->st->name_types_changed, PyTuple_New(0));
+        doubt_look_up_again(conn, op->stmt);
     }
     conn->path_counts = conn->path_counts || (plan && conn->path_changed);
     if (unknown) {
@@ -245,7 +250,8 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
     else if ((plan || types) && !op->suspected) {
         conn->st->schema_age += 1; /* a change that was not known yet */
     }
-    op->stale = unknown || plan || types || moved || might_be_stale(op, fields);
+    op->stale = unknown || plan || types || moved || might_be_stale(op, fields)
+                || doubt_refusal(op, fields);
     /* Other errors may as well be those of a value. */
     return unknown || plan || moved
            || (!op->described && (code_is(fields, "XX000") || code_is(fields, "0A000")));

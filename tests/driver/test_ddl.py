@@ -4,11 +4,13 @@ alter. Tables are in test_stale.py."""
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+import pgasync
 from stalecases import own_schema
 
 Connect = Callable[..., Any]
@@ -26,6 +28,7 @@ class Stage:
     def __init__(self, actor: Any, changer: Any) -> None:
         self.actor = actor
         self.changer = changer
+        self.prepared: Any = None
 
     async def change(self, text: str) -> None:
         """No command tag tells it."""
@@ -50,7 +53,7 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("sql", CONTAINERS)
-@pytest.mark.parametrize("value", [7, 100, 200])
+@pytest.mark.parametrize("value", [7, 200])
 async def test_values_of_an_altered_composite(
     stage: Stage, sql: str, value: int
 ) -> None:
@@ -89,8 +92,8 @@ async def test_several_results_wait_for_types(stage: Stage, pipeline: bool) -> N
             await stage.change(f"alter table {name} add y{value} int default {value}")
 
 
-@pytest.mark.parametrize("turns", range(0, 12, 2))
-@pytest.mark.parametrize("given_up", range(4))
+@pytest.mark.parametrize("turns", [0, 3, 7])
+@pytest.mark.parametrize("given_up", [0, 2])
 async def test_given_up_while_it_waits_for_types(
     stage: Stage, given_up: int, turns: int
 ) -> None:
@@ -110,3 +113,120 @@ async def test_given_up_while_it_waits_for_types(
         else:
             assert value == ([(1,)],)
     assert await conn.fetchval(texts[0]) == ([(1,)],)
+
+
+# Values that the types of a statement do not take any more
+
+TAKEN = {
+    "bigint": ("int", "bigint", 1, 2**40),
+    "text, given as int before": ("int", "text", 1, "x"),
+    "int, given as text before": ("text", "int using 5", "1", 2),
+    "timestamptz": (
+        "timestamp",
+        "timestamptz",
+        dt.datetime(2020, 2, 2),
+        dt.datetime(2020, 2, 2, tzinfo=dt.timezone.utc),
+    ),
+    "an array": ("int", "int[] using array[a]", 1, [1, 2]),
+    "a composite with one more": ("pair", "wide using null", (1, 2), (1, 2, 3)),
+    "an enum": ("text", "mood using 'sad'", "sad", "happy"),
+    "another composite": ("wide", "pair using null", (1, 2, 3), (1, 2)),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+async def test_taken_by_the_new_type(stage: Stage, case: str) -> None:
+    """A column of another type: a value of the new one is sent as such."""
+    old, new, first, then = TAKEN[case]
+    await stage.changer.execute("create type pair as (x int, y int)")
+    await stage.changer.execute("create type wide as (x int, y int, z int)")
+    await stage.changer.execute("create type mood as enum ('sad', 'happy')")
+    for way in ("autocommit", "first", "later", "many", "prepared"):
+        if way == "later" and case in REFUSED_BY_THE_SERVER:
+            continue  # test_stale.py::test_later
+        await stage.changer.execute(f"create table {way} (a {old})")
+        assert await inserted(stage, way, first) == first
+        await stage.change(f"alter table {way} alter a type {new}")
+        assert await inserted(stage, way, then) == then
+
+
+async def inserted(stage: Stage, way: str, value: object) -> object:
+    """What the table of the name of `way` has of the value, inserted in that way."""
+    conn = stage.actor
+    sql = f"insert into {way} values ($1) returning a"
+    if way in ("first", "later"):
+        conn._core.begin("BEGIN")
+    if way == "later":
+        await conn.fetchval("select 5")
+    if way == "many":
+        await conn.executemany(sql, [(value,), (value,)])
+        return await conn.fetchval("select a from many order by ctid desc limit 1")
+    if way == "prepared":
+        stage.prepared = stage.prepared or await conn.prepare(sql)
+        return await stage.prepared.fetchval([value])
+    got: object = await conn.fetchval(sql, [value])
+    await conn.commit()
+    return got
+
+
+REFUSED_BY_THE_SERVER = {
+    "text, given as int before",
+    "int, given as text before",
+    "an enum",
+}
+
+
+@pytest.mark.parametrize("element", ["pair", "pair[]", "holder"])
+async def test_altered_types_of_parameters(stage: Stage, element: str) -> None:
+    """Of the same OID, with other members; other connections learn of it."""
+    conn = stage.actor
+    await stage.changer.execute("create type pair as (x int, y int)")
+    await stage.changer.execute("create type holder as (p pair)")
+
+    def value(*members: object) -> object:
+        return {"pair": members, "pair[]": [members], "holder": (members,)}[element]
+
+    sql = f"select $1::{element}"
+    assert await conn.fetchval(sql, [value(1, 2)]) == value(1, 2)
+    assert await stage.changer.fetchval(sql, [value(1, 2)]) == value(1, 2)
+    await stage.change("alter type pair add attribute z int")
+    assert await conn.fetchval(sql, [value(1, 2, 3)]) == value(1, 2, 3)
+    assert stage.changer._core.get_codec(23) is None
+    assert stage.changer._link.typelink._used == {}  # it was told
+    assert await stage.changer.fetchval(sql, [value(1, 2, 3)]) == value(1, 2, 3)
+    await stage.change("alter type pair drop attribute z, drop attribute y")
+    assert await conn.fetchval(sql, [value(1)]) == value(1)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "good", "bad", "error"),
+    [
+        ("int", 1, 2**40, pgasync.DataError),
+        ("int", "1", "x", pgasync.errors.InvalidTextRepresentation),
+        ("mood", "sad", "bad", pgasync.errors.InvalidTextRepresentation),
+        ("pair", (1, 2), (1, 2, 3), pgasync.DataError),
+    ],
+)
+async def test_bad_values_stay_errors(
+    stage: Stage, begun: bool, kind: str, good: object, bad: object, error: Any
+) -> None:
+    """The statement is described once more for each of them, and no other connection
+    loses what it knows."""
+    conn, other = stage.actor, stage.changer
+    await other.execute("create type mood as enum ('sad', 'happy')")
+    await other.execute("create type pair as (x int, y int)")
+    sql = f"select $1::{kind}"
+    await conn.fetchval(sql, [good])
+    await other.fetchval(sql, [good])
+    known = {**other._link.typelink._used}
+    for _ in range(3):
+        if begun:
+            conn._core.begin("BEGIN")
+            await conn.fetchval("select 5")
+        with pytest.raises(error) as caught:
+            await conn.fetchval(sql, [bad])
+        assert not isinstance(caught.value, pgasync.InvalidCachedStatement)
+        await conn.rollback()
+        await conn.fetchval(sql, [good])
+    assert other._link.typelink._used == known
