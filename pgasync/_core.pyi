@@ -62,6 +62,9 @@ class Link(Protocol):
     def infer(self, value: object) -> int:
         """The type OID for a value whose parameter's type the server cannot tell; 0:
         none."""
+    def answered(self, core: Connection, pid: int) -> None:
+        """pg_backend_pid() of the session that works for us: the answer to the
+        question of core.asking."""
     def scram(self, core: Connection, salt: bytes, iterations: int) -> None:
         """Derive the salted password off the loop, then core.scram_key(key)."""
     def abandoned(self, core: Connection) -> None:
@@ -361,6 +364,9 @@ class Connection:
         """The segment's end. `undo`: what was sent of it is rolled back where it is an
         implicit transaction, which happens also when one of its statements could not be
         sent. Result: None; raises what the commit raises."""
+    unnamed: bool  # statements get no name at the server; settable at any time
+    detects: bool  # that is found out: errors that a pooler explains have it asked
+    asking: bool  # the next statement that can takes along the question for the process
     pipelines: int  # how many are open: requests ask link.check_pipeline() then
     @property
     def crowded(self) -> bool: ...  # so much waits to be written that drain() is due

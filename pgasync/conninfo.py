@@ -111,6 +111,7 @@ class Config:
     command_timeout: float | None = None
     cancel_timeout: float = 5.0
     statement_cache_size: int = 100
+    prepared_statements: str = "auto"
     max_cached_statement_lifetime: float = 0.0
     auth_methods: frozenset[str] = frozenset(AUTH_METHODS)
     codec_options: Mapping[str, Any] = field(default_factory=dict)
@@ -232,6 +233,7 @@ def _build(given: dict[str, Any], env: Mapping[str, str]) -> Config:
         command_timeout=values.limit(given, "command_timeout", None),
         cancel_timeout=values.seconds(given, "cancel_timeout", 5.0),
         statement_cache_size=_cache_size(given),
+        prepared_statements=given.get("prepared_statements", "auto"),
         max_cached_statement_lifetime=values.seconds(
             given, "max_cached_statement_lifetime", 0.0
         ),

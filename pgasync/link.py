@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import _core, pipeline, sql, tls
+from . import _core, pipeline, pooler, sql, tls
 from .conninfo import Config
 from .errors import ConnectError, ConnectionLost, InterfaceError
 from .infer import infer
@@ -159,6 +159,13 @@ class Link:
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()  # open ones
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain: asyncio.Future[None] | None = None
+
+    # -------------------------------------------------------------- pooler
+
+    def answered(self, core: _core.Connection, pid: int) -> None:
+        """pg_backend_pid(), which conn.asking has asked for."""
+        host = self.address.host
+        pooler.answered(core, pid, (host.address, host.port))
 
     # ---------------------------------------------------------------- SCRAM
 
@@ -412,6 +419,8 @@ class Link:
         if options:
             core.configure(options)
         self.typelink.start(core)
+        host = self.address.host
+        pooler.begin(core, self.config.prepared_statements, (host.address, host.port))
 
     def lost(self, core: _core.Connection, error: BaseException) -> None:
         """The connection broke: whoever waits is told."""

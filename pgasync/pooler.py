@@ -1,9 +1,58 @@
-"""Poolers between us and the server (PgBouncer, Supavisor, RDS Proxy …), which may give
-every transaction another session: what they refuse."""
+"""Poolers between us and the server (PgBouncer, Supavisor, RDS Proxy …), which may
+give every transaction another session: what tells of one, and what they refuse."""
 
 import re
+from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import Error
+
+if TYPE_CHECKING:
+    from . import _core
+
+# What a process id may be: Linux ends there (PID_MAX_LIMIT), others before.
+PID_MAX = 4_194_304
+PLACES_MAX = 1000
+
+Place: TypeAlias = tuple[str, int]
+
+# (address, port) -> whether a pooler is there.
+_seen: dict[Place, bool] = {}
+unknown: bool | None = None  # what the others are taken for; None: they are asked
+
+
+def is_process(pid: int) -> bool:
+    """Whether the number in a BackendKeyData can be a server's process: poolers make
+    keys of their own, nearly all of them of random bits."""
+    return 0 < pid <= PID_MAX
+
+
+def remember(place: Place, pooled: bool) -> None:
+    """What stands there, for all connections of this process."""
+    if len(_seen) >= PLACES_MAX and place not in _seen:
+        _seen.clear()
+    _seen[place] = pooled
+
+
+def begin(core: "_core.Connection", mode: str, place: Place) -> None:
+    """The session is open: says whether the server may keep statements for it, and
+    whether that has to be found out. `mode` is prepared_statements."""
+    if mode != "auto":
+        core.unnamed = mode == "unnamed"
+        return
+    core.detects = True
+    if not is_process(core.backend_pid):
+        remember(place, True)
+    pooled = _seen.get(place, unknown)
+    core.asking = pooled is None
+    core.unnamed = pooled is not False
+
+
+def answered(core: "_core.Connection", pid: int, place: Place) -> None:
+    """The process that works for the session now, which is the one that its key names
+    unless a pooler made the key."""
+    core.unnamed = pid != core.backend_pid
+    remember(place, core.unnamed)
+
 
 # What they refuse at the startup
 

@@ -213,6 +213,24 @@ def pytest_runtest_makereport(
 # Servers
 
 
+@pytest.fixture(autouse=True)
+def no_pooler_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests know what they talk to: no statement asks whether it is a pooler, but in
+    those about poolers."""
+    from pgasync import pooler
+
+    monkeypatch.setattr(pooler, "unknown", False)
+
+
+@pytest.fixture
+def poolers_expected(monkeypatch: pytest.MonkeyPatch, no_pooler_expected: None) -> None:
+    """Nothing is known about any place, as in a new process."""
+    from pgasync import pooler
+
+    monkeypatch.setattr(pooler, "unknown", None)
+    monkeypatch.setattr(pooler, "_seen", {})
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Any]:
     if given := os.environ.get("PGASYNC_TEST_DSN"):

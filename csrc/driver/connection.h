@@ -5,6 +5,7 @@
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
  *   cold.c        statements that are not prepared yet
+ *   pooled.c      whether there is a pooler
  *   rider.c       statements in front of a request
  *   write.c       bytes → socket
  *   bind.c        values → Bind
@@ -137,6 +138,9 @@ struct connection {
     uint64_t looked;     /* ns: the last look */
     bool cancelling;  /* CancelRequests are out: nothing new is sent */
     bool autocommit;
+    bool unnamed;     /* statements are given no names: another session may run them */
+    bool detects;     /* and that is found out, not said */
+    bool asking;      /* by a question that is due: see pooled.h */
     bool path_changed; /* it has had another search_path */
     bool path_counts; /* and a statement was stale after that */
     bool begun;       /* a transaction is open, or its BEGIN is under way */

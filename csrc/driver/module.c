@@ -293,9 +293,10 @@ core_intern_names(struct core_state *st)
     st->context_kwnames = PyTuple_Pack(1, st->name_context);
     st->sql_commit = PyUnicode_InternFromString("COMMIT");
     st->sql_rollback = PyUnicode_InternFromString("ROLLBACK");
+    st->sql_pid = PyUnicode_InternFromString("SELECT pg_catalog.pg_backend_pid()");
     st->row_types = PyDict_New();
     return st->context_kwnames == NULL || st->sql_commit == NULL || st->sql_rollback == NULL
-                   || st->row_types == NULL
+                   || st->sql_pid == NULL || st->row_types == NULL
                ? -1
                : 0;
 }
@@ -424,6 +425,7 @@ core_clear(PyObject *module)
     Py_CLEAR(st->context_kwnames);
     Py_CLEAR(st->sql_commit);
     Py_CLEAR(st->sql_rollback);
+    Py_CLEAR(st->sql_pid);
     codec_types_clear(&st->types);
     return 0;
 }

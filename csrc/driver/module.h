@@ -19,6 +19,7 @@
     X(_write_soon)                                                                                 \
     X(abandoned)                                                                                   \
     X(admits)                                                                                      \
+    X(answered)                                                                                    \
     X(_run_script)                                                                                 \
     X(__sqlalchemy_greenlet_provider__)                                                            \
     X(add_reader)                                                                                  \
@@ -87,6 +88,7 @@ struct core_state {
     PyObject *compile_maker;   /* pgasync.rows.compile_maker, once it was needed */
     PyObject *sql_commit;      /* "COMMIT" */
     PyObject *sql_rollback;    /* "ROLLBACK" */
+    PyObject *sql_pid;         /* the question of pooled.h */
 #define X(name) PyObject *name_##name;
     CORE_NAMES(X)
 #undef X

@@ -92,6 +92,7 @@ struct operation {
                         and ends the connection */
     bool undone;     /* an OP_SYNC, which ends what has failed */
     bool piped;      /* part of a segment of a pipeline */
+    bool asked;      /* the question of pooled.h rides in front */
     bool flush;      /* and somebody waits for it: a Flush goes behind */
     bool looked_up;  /* its types were asked for: what is still unknown is text */
     unsigned lookups; /* how often its rows have been decoded again */

@@ -10,6 +10,7 @@
 #include "many.h"
 #include "outcome.h"
 #include "pipeline.h"
+#include "pooled.h"
 #include "rider.h"
 #include "rows.h"
 #include "taint.h"
@@ -672,6 +673,9 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         break;
     case WIRE_EV_COPY_DONE:
         copy_on_done(op);
+        break;
+    case WIRE_EV_ANSWER:
+        pooled_on_answer(conn, event->count, event->reader);
         break;
     default:
         conn_on_aside(conn, event);

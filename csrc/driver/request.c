@@ -12,6 +12,7 @@
 #include "flow.h"
 #include "many.h"
 #include "pipeline.h"
+#include "pooled.h"
 #include "rider.h"
 #include "taint.h"
 
@@ -24,7 +25,7 @@ struct plan {
     size_t riders;     /* further statements in front of the request */
     bool begin;        /* one of them is BEGIN */
     size_t count;      /* steps of the request itself */
-    uint8_t steps[4];  /* without the closing SYNC */
+    uint8_t steps[8];  /* without the closing SYNC */
     size_t sets;       /* SETs behind them */
     bool open;         /* more of them follow: the SYNC is not sent yet */
     bool simple;       /* a Query, or inside of a segment: no SYNC */
@@ -179,6 +180,21 @@ request_classify(struct statement *stmt)
     stmt->taints = (uint16_t)taint_of_sql(stmt->sql);
 }
 
+/* In front of a statement that has to be parsed. */
+static int
+request_put_question(struct connection *conn, struct operation *op, struct plan *plan)
+{
+    static const uint8_t steps[] = {WIRE_STEP_PARSE | WIRE_STEP_RIDER,
+                                    WIRE_STEP_BIND | WIRE_STEP_RIDER,
+                                    WIRE_STEP_QUESTION | WIRE_STEP_RIDER};
+    if (!pooled_may_ask(conn, op)) {
+        return 0;
+    }
+    memcpy(plan->steps, steps, sizeof(steps));
+    plan->count = sizeof(steps);
+    return pooled_put_question(conn, op);
+}
+
 static int
 request_put_description(struct connection *conn, struct operation *op, struct plan *plan)
 {
@@ -186,7 +202,10 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
     if (!request_sql(conn, op->sql, &sql)) {
         return -1;
     }
-    bool named = conn->cache.size_max > 0 || op->kind == OP_PREPARE;
+    if (conn->asking && request_put_question(conn, op, plan) < 0) {
+        return -1;
+    }
+    bool named = !conn->unnamed && (conn->cache.size_max > 0 || op->kind == OP_PREPARE);
     struct statement *stmt = stmt_new(conn->st, op->sql, op->hints, named);
     if (stmt == NULL) {
         return -1;

@@ -10,6 +10,7 @@
 #include "doubt.h"
 #include "errors.h"
 #include "many.h"
+#include "pooled.h"
 
 /* A statement that was parsed for this try cannot be stale: what it reads is locked until it
  * has run. More tries are for what comes with its answer, and for its types. */
@@ -245,6 +246,7 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
     }
     conn->path_counts = conn->path_counts || (plan && conn->path_changed);
     if (unknown) {
+        pooled_suspect(conn);
         conn->schema_age += 1; /* so may be the others */
     }
     else if ((plan || types) && !op->suspected) {
@@ -260,6 +262,11 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
 bool
 conn_note_refusal(struct connection *conn, struct operation *op, PyObject *fields, bool rider)
 {
+    if (rider && pooled_refused(conn, op)) {
+        op->refused = true;
+        op->stale = true; /* sent again, without the question */
+        return false;
+    }
     if (rider || op->bound || op->stmt == NULL || !op_runs_statement(op->kind)) {
         return false;
     }
@@ -268,6 +275,9 @@ conn_note_refusal(struct connection *conn, struct operation *op, PyObject *field
         /* Behind a pooler another session may have left its statement: it is closed. */
         bool moved = catalog_has_moved(fields);
         op->stale = moved || code_is(fields, "42P05");
+        if (op->stale && !moved) {
+            pooled_suspect(conn);
+        }
         return moved;
     }
     bool stale = bind_is_stale(conn, op, fields);

@@ -448,6 +448,7 @@ answer_step(struct wire_session *s, unsigned step, const struct wire_frame *fram
 {
     switch (step) {
     case WIRE_STEP_EXECUTE:
+    case WIRE_STEP_QUESTION:
         return on_execute(s, frame, event);
     case WIRE_STEP_BIND:
         return on_bare(s, frame, event, WIRE_TAG_BIND_COMPLETE, WIRE_EV_BOUND);
@@ -475,8 +476,14 @@ next_step(struct wire_session *s, const struct wire_frame *frame, struct wire_ev
 {
     unsigned step = head_step(s);
     enum wire_status status = answer_step(s, step & ~WIRE_STEP_RIDER, frame, event);
-    bool silent = status == WIRE_OK && (step & WIRE_STEP_RIDER) != 0;
-    return silent ? WIRE_MORE : status;
+    if (status != WIRE_OK || (step & WIRE_STEP_RIDER) == 0) {
+        return status;
+    }
+    if (step != (WIRE_STEP_QUESTION | WIRE_STEP_RIDER) || event->kind != WIRE_EV_ROW) {
+        return WIRE_MORE;
+    }
+    event->kind = WIRE_EV_ANSWER;
+    return WIRE_OK;
 }
 
 static enum wire_status

@@ -22,10 +22,11 @@ enum wire_step {
     WIRE_STEP_SYNC,               /* 'Z' */
     WIRE_STEP_QUERY,              /* ('T' 'D'* 'C' | 'C' | 'I' | COPY)*, 'Z' */
     WIRE_STEP_SET,                /* BIND and EXECUTE in one, for one of many sets: no COPY */
+    WIRE_STEP_QUESTION,           /* EXECUTE, always as a rider: its rows are ANSWER events */
 };
 /* Or-ed to a step that rides in front of somebody's request (BEGIN, Close of an
- * evicted statement): its success makes no event, not even for rows, its error is
- * marked `rider`. It must not start a COPY: nobody would end it. */
+ * evicted statement): its success makes no event, not even for rows but those of a
+ * QUESTION, its error is marked `rider`. It must not start a COPY: nobody would end it. */
 #define WIRE_STEP_RIDER 0x80u
 
 enum wire_event_kind {
@@ -42,6 +43,7 @@ enum wire_event_kind {
     WIRE_EV_ROW_DESCRIPTION,   /* count, reader over the fields */
     WIRE_EV_NO_DATA,
     WIRE_EV_ROW,               /* count, reader over the cells */
+    WIRE_EV_ANSWER,            /* the same of a QUESTION */
     WIRE_EV_COMPLETE,          /* body: the command tag */
     WIRE_EV_SETS,              /* body: the command tag of each of the next `count` SETs */
     WIRE_EV_EMPTY,             /* the statement was empty */

@@ -13,6 +13,8 @@ import pgasync
 import pgbouncer
 from pgasync import errors
 
+pytestmark = pytest.mark.usefixtures("poolers_expected")
+
 ROWS = 1000
 
 
@@ -32,8 +34,7 @@ def bouncer(server: Any) -> Iterator[pgbouncer.PgBouncer]:
 
 @pytest.fixture(autouse=True)
 def log_of_failures(bouncer: pgbouncer.PgBouncer) -> Iterator[None]:
-    """Printed, and so shown with a test that fails. Each test finds new connections."""
-    bouncer.admin("RECONNECT")
+    """Printed, and so shown with a test that fails."""
     before = len(bouncer.log())
     yield
     print(bouncer.log()[before:])
@@ -98,7 +99,7 @@ async def test_streams(pooled: Any, autocommit: bool) -> None:
     async for row in conn.stream("select generate_series(1, $1::int)", [20_000]):
         if row[0] == 10:
             break
-    assert await conn.fetchval(f"select 7 -- {autocommit}") == 7
+    assert await conn.fetchval("select 7") == 7
 
 
 async def test_server_side_cursor(pooled: Any) -> None:

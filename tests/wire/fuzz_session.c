@@ -52,6 +52,9 @@ push_steps(struct wire_session *s, wire_slice steps)
     for (size_t i = 0; i < steps.len; i++) {
         unsigned step = (steps.ptr[i] & 0x40u) != 0 ? WIRE_STEP_SET : 1 + (steps.ptr[i] & 7u);
         step |= steps.ptr[i] & WIRE_STEP_RIDER;
+        if ((steps.ptr[i] & 0x47u) == 0x47u) {
+            step = WIRE_STEP_QUESTION | WIRE_STEP_RIDER;
+        }
         if ((steps.ptr[i] & 0x20u) != 0 && !s->open) {
             wire_session_open(s);
         }

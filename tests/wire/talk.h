@@ -27,7 +27,8 @@ static inline unsigned
 step_of(char letter)
 {
     static const char letters[] =
-        "PBSDECYQM"; /* S, D: Describe of a statement, a portal; M: one of many sets */
+        "PBSDECYQMA"; /* S, D: Describe of a statement, a portal; M: one of many sets; A: to
+                         be answered, a rider */
     static const unsigned steps[] = {WIRE_STEP_PARSE,
                                      WIRE_STEP_BIND,
                                      WIRE_STEP_DESCRIBE_STATEMENT,
@@ -36,7 +37,8 @@ step_of(char letter)
                                      WIRE_STEP_CLOSE,
                                      WIRE_STEP_SYNC,
                                      WIRE_STEP_QUERY,
-                                     WIRE_STEP_SET};
+                                     WIRE_STEP_SET,
+                                     WIRE_STEP_QUESTION};
     bool rider = letter >= 'a';
     const char *found = strchr(letters, rider ? letter - 'a' + 'A' : letter);
     if (found == NULL) {

@@ -252,6 +252,12 @@ test_riders(void)
     CHECK_TALK("seEY", "tTDDCDCZ", ROW_LINE COMPLETE_LINE READY_LINE); /* its rows are dropped */
     CHECK_TALK("eEY", "ICZ", COMPLETE_LINE READY_LINE);
     CHECK_TALK("dEY", "nCZ", COMPLETE_LINE READY_LINE);
+    CHECK_TALK("pbaEY", "12DCDCZ", "answer " ROW_LINE ROW_LINE COMPLETE_LINE READY_LINE);
+    CHECK_TALK("aEY", "DDCCZ", "answer " ROW_LINE "answer " ROW_LINE COMPLETE_LINE READY_LINE);
+    CHECK_TALK("aEY", "CCZ", COMPLETE_LINE READY_LINE);
+    CHECK_TALK_LEFT("abEY", "E", RIDER_ERROR_LINE, 1);
+    CHECK_NOT_DUE("aEY", "G", "");
+    CHECK_NOT_DUE("aEY", "DD1", "answer " ROW_LINE "answer " ROW_LINE);
     CHECK_NOT_DUE("eEY", "G", "");
     CHECK_NOT_DUE("eEY", "H", "");
     CHECK_NOT_DUE("cEY", "C", "");

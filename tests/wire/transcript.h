@@ -177,6 +177,10 @@ transcript_answer(struct wire_buffer *t, const struct wire_event *event)
     case WIRE_EV_ROW_DESCRIPTION:
         transcript_columns(t, event->count, event->reader);
         break;
+    case WIRE_EV_ANSWER:
+        transcript_put(t, "answer ");
+        transcript_row(t, event->count, event->reader);
+        break;
     case WIRE_EV_ROW:
         transcript_row(t, event->count, event->reader);
         break;
