@@ -476,7 +476,8 @@ class Connection:
         """These statements (text, parameters) ride in front of the next request, from
         BEGIN to COMMIT; what cannot take them waits for their answer. If one of them
         is refused, the connection closes, and the request has not run (`outcome`
-        "not_sent"). Statements of PREPARE are closed as well; `tainted` is 0 then."""
+        "not_sent"). Statements of PREPARE are closed as well; `tainted` is 0 then.
+        None: what has been done, PREPARE included, is not to be undone."""
     def reset_now(self) -> Operation:
         """Sends what is due in a flight of its own, behind what is in flight; nothing
         is sent behind it before its answer. Result: None."""

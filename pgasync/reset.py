@@ -121,7 +121,7 @@ def due(core: _core.Connection, everything: bool = False) -> _core.Operation | N
     if core.resets is not None:
         flags |= base.due
     base.due = flags
-    core.reset_due(_riders(flags, base.settings) if flags else None)
+    core.reset_due(_riders(flags, base.settings) if flags else ())
     if flags & URGENT or _zone_matters(core, link, base):
         return core.reset_now()
     return None

@@ -66,12 +66,13 @@ Connection_reset_due(struct connection *conn, PyObject *resets)
     if (resets != Py_None && !PyTuple_Check(resets)) {
         return errors_set(PyExc_TypeError, "resets are a tuple of (sql, parameters), or None");
     }
-    Py_XSETREF(conn->resets, resets == Py_None ? NULL : Py_NewRef(resets));
+    bool any = resets != Py_None && PyTuple_GET_SIZE(resets) > 0;
+    Py_XSETREF(conn->resets, any ? Py_NewRef(resets) : NULL);
     wire_slice names = wire_buffer_unread(&conn->prepared);
-    if (names.len > 0) {
+    if (resets != Py_None) {
         wire_buffer_put(&conn->cache.closing, names.ptr, names.len);
-        wire_buffer_consume(&conn->prepared, names.len);
     }
+    wire_buffer_consume(&conn->prepared, names.len);
     conn->tainted = 0;
     Py_RETURN_NONE;
 }

@@ -248,9 +248,12 @@ async def test_prepared_names(conn: Any) -> None:
     ours = await conn.prepare("select 42")
     names = "select name from pg_prepared_statements where from_sql order by 1"
     assert len(await conn.fetch(names)) == 5
-    conn._core.reset_due(None)
+    conn._core.reset_due(())
     assert await conn.fetch(names) == []
     assert await ours.fetchval() == 42
+    await conn.execute("prepare kept as select 1")
+    conn._core.reset_due(None)
+    assert await conn.fetch(names) == [("kept",)]
 
 
 @pytest.mark.parametrize("resets", [3, "x", [BEGIN]])
@@ -275,10 +278,10 @@ async def test_settings_log(conn: Any) -> None:
 
 async def test_abandon_all_leaves_a_reset(conn: Any) -> None:
     core = conn._core
-    slow = asyncio.ensure_future(conn.execute("select pg_sleep(60)"))
-    await asyncio.sleep(0.05)
     core.reset_due(riders(("application_name", "stays")))
     core.reset_now()
+    slow = asyncio.ensure_future(conn.execute("select pg_sleep(60)"))
+    await asyncio.sleep(0)
     core.abandon_all(pgasync.InterfaceError("given back"))
     with pytest.raises(pgasync.InterfaceError, match="given back"):
         await slow
