@@ -41,6 +41,13 @@ UNDO: tuple[tuple[int, str], ...] = (
     (LOCKS, "select pg_catalog.pg_advisory_unlock_all()"),
     (TEMP, "discard temp"),
 )
+# What PgBouncer keeps for each of its clients; RESET ALL would give them the server's.
+KEPT_BY_POOLERS = (
+    "DateStyle",
+    "TimeZone",
+    "standard_conforming_strings",
+    "application_name",
+)
 PUT = "select pg_catalog.set_config($1, $2, false)"
 
 # Those of the session, and, by their names, those that pg_settings does not show. The
@@ -121,7 +128,10 @@ def due(core: _core.Connection, everything: bool = False) -> _core.Operation | N
     if core.resets is not None:
         flags |= base.due
     base.due = flags
-    core.reset_due(_riders(flags, base.settings) if flags else ())
+    settings = base.settings
+    if core.unnamed:
+        settings = (*_kept(base), *settings)
+    core.reset_due(_riders(flags, settings) if flags else ())
     if flags & URGENT or _zone_matters(core, link, base):
         return core.reset_now()
     return None
@@ -138,13 +148,19 @@ def _flags(core: _core.Connection, base: Baseline) -> int:
 
 def _differ(core: _core.Connection, base: Baseline) -> bool:
     """Whether a setting that the server reports is another one, as after a function
-    that has set it; not whether the server has become a primary."""
-    now = core.parameters
-    return now != base.parameters and any(
-        value != base.parameters.get(name)
-        for name, value in now.items()
-        if name != "in_hot_standby"
-    )
+    that has set it; not whether the server has become a primary, or, behind a pooler,
+    is another one."""
+    now, then = core.parameters, base.parameters
+    if now == then:
+        return False
+    names = KEPT_BY_POOLERS if core.unnamed else now
+    return any(now.get(n) != then.get(n) for n in names if n != "in_hot_standby")
+
+
+def _kept(base: Baseline) -> Iterator[Rider]:
+    for name in KEPT_BY_POOLERS:
+        if name in base.parameters:
+            yield PUT, (name, base.parameters[name])
 
 
 def _zone_matters(core: _core.Connection, link: "Link", base: Baseline) -> bool:
