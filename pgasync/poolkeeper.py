@@ -24,7 +24,7 @@ from .errors import (
     TLSError,
 )
 from .poolhandle import RETURNED, PoolConnection, Where, place
-from .poolstate import GONE, IDLE, Member, PoolState, Waiter
+from .poolstate import GONE, IDLE, OPENING, Member, PoolState, Waiter
 from .timeouts import helper_task, signalled, until
 
 log = logging.getLogger("pgasync.pool")
@@ -107,7 +107,8 @@ class Keeper:
             )
             close_core(member.resource)
         for member in state.to_open(self._now()):
-            self._spawn(self._openings, self._open(member))
+            task = self._spawn(self._openings, self._open(member))
+            task.add_done_callback(partial(self._opened, member))
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
         self._arm()
@@ -166,6 +167,12 @@ class Keeper:
             state.began(member, core, self._now())
             log.info("a connection was opened; %d now", state.size())
         self._settle()
+
+    def _opened(self, member: Member, task: "asyncio.Task[None]") -> None:
+        """One that is cancelled before its first step has done nothing at all."""
+        if member.state == OPENING:
+            self._state.failed(member, None, self._now())
+            self._settle()
 
     async def _connect(self, member: Member) -> _core.Connection:
         connection = await open_connection(self._config)

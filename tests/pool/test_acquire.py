@@ -159,3 +159,13 @@ async def test_a_dead_idle_connection_is_not_handed_out(
         await conn.execute("select pg_terminate_backend($1, 5000)", (pid,))
         for _ in range(4):
             assert await pool.fetchval("select 1") == 1
+
+
+async def test_closed_before_an_opening_has_begun(make_pool: MakePool) -> None:
+    pool = await make_pool(max_size=1)
+    c = await pool.acquire()
+    c._core.terminate()
+    await pool.release(c)  # another one is due, whose task has not run yet
+    began = asyncio.get_running_loop().time()
+    await pool.close(timeout=60)
+    assert asyncio.get_running_loop().time() - began < 30
