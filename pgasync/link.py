@@ -410,6 +410,8 @@ class Link:
                 core.configure({"zone": zone_of(value)})
             except InterfaceError as error:
                 log.warning("%s; the zone used before stays", error)
+        elif name == "search_path":
+            self.typelink.follow(value)
 
     def started(self, core: _core.Connection) -> None:
         """The session is open: the choices of connect()'s keywords go to the core."""

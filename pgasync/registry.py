@@ -175,6 +175,11 @@ class Registry:
             or (None, typename) in self._named
         )
 
+    @property
+    def has_bare_names(self) -> bool:
+        """Whether a name without a schema is registered, that of no built-in type."""
+        return any(schema is None for schema, _ in self._named)
+
     def find(self, schema: str, name: str, visible: bool) -> Registration | None:
         """For a type that is not built in."""
         found = self._named.get((schema, name))

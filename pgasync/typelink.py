@@ -29,6 +29,7 @@ class TypeLink:
     """Gives a connection's core the codecs it asks for."""
 
     def __init__(self, database: tuple[Any, ...], registry: Registry | None) -> None:
+        self._database = database
         self.catalog = introspect.catalog_of(database)
         self.registry = Registry() if registry is None else registry.copy()
         self.core: _core.Connection | None = None
@@ -40,12 +41,27 @@ class TypeLink:
     def start(self, core: _core.Connection) -> None:
         """With the core, before the first statement."""
         self.core = core
-        _users.setdefault(self.catalog, weakref.WeakSet()).add(self)
+        self._share(core.parameters.get("search_path"))
         self._put_registered()
 
     def end(self) -> None:
         """The connection is closed."""
         self.core = None
+
+    def follow(self, path: str) -> None:
+        """The session has another search_path, as PostgreSQL 18 reports: the same names
+        may stand for other types."""
+        if self.core is not None:
+            self._share(path)
+            if self.registry.has_bare_names:
+                self.reset()
+
+    def _share(self, path: str | None) -> None:
+        """A catalog is for connections with the same search_path, whether connect() was
+        given one, or the role or the database has one. None: the server tells none."""
+        if path is not None:
+            self.catalog = introspect.catalog_of((*self._database, path))
+        _users.setdefault(self.catalog, weakref.WeakSet()).add(self)
 
     # ---------------------------------------------------------- for the core
 

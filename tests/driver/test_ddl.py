@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import enum
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -230,3 +231,63 @@ async def test_bad_values_stay_errors(
         await conn.rollback()
         await conn.fetchval(sql, [good])
     assert other._link.typelink._used == known
+
+
+# Connections with other search_paths
+
+
+class Mood(enum.Enum):
+    sad = "sad"
+    happy = "happy"
+
+
+@pytest.mark.parametrize("how", ["role", "set", "local"])
+async def test_search_paths_that_differ(
+    server: Any, place: str, connect: Connect, how: str
+) -> None:
+    """Of the role, changed between two connections, or set: the same texts mean other
+    types, and a class registered without a schema is for what the path shows."""
+    changer = await connect(autocommit=True)
+    if changer.info.server_version < 180000:
+        pytest.skip("before 18 the server does not tell the search_path")
+    other, role = f"{place}_other", f"{place}_role"
+    for schema, labels, kind in (
+        (place, "'sad', 'happy'", "int"),
+        (other, "'glad', 'sad'", "text"),
+    ):
+        await changer.execute(
+            f"create type {schema}.mood as enum ({labels});"
+            f"create table {schema}.t (m {schema}.mood, a {kind});"
+            f"insert into {schema}.t values ('sad', 7)"
+        )
+    await changer.execute(f"create role {role} superuser login")
+    types = pgasync.TypeRegistry()
+    types.register_enum(Mood)
+    dsn = server.dsn_for(user=role) if how == "role" else server.dsn
+
+    async def opened(path: str) -> Any:
+        if how == "role":
+            await changer.execute(f"alter role {role} set search_path = {path}")
+        conn = await connect(dsn, autocommit=how != "local", types=types)
+        if how != "role":
+            await conn.execute(f"set {how.replace('set', '')} search_path = {path}")
+        return conn
+
+    try:
+        one, two = await opened(place), await opened(other)
+        for _ in range(2):
+            for conn, value in ((one, 7), (two, "7")):
+                assert tuple(await conn.fetchrow("select m, a from t")) == (
+                    Mood.sad,
+                    value,
+                )
+                sql = "select m, a from t where m = $1 and a = $2"
+                row = await conn.fetchrow(sql, [Mood.sad, value])
+                assert tuple(row) == (Mood.sad, value)
+        elsewhere = await one.fetchval(f"select m from {other}.t")
+        assert elsewhere == "sad"  # what another path shows is not what is registered
+        assert await two.fetchval(f"select m from {place}.t") == "sad"
+    finally:
+        for conn in (one, two):
+            await conn.close()
+        await changer.execute(f"drop role {role}")
