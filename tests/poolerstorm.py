@@ -116,6 +116,42 @@ class PgasyncClient(Client):
         return found
 
 
+class PoolClient(Client):
+    """A pgasync.Pool that all clients have in common."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+
+    async def open(self, port: int) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def fetch(
+        self, sql: str, params: Sequence[Any], timeout: float | None = None
+    ) -> list[Any]:
+        return list(await self.pool.fetch(sql, params, timeout=timeout))
+
+    async def transaction(
+        self, statements: Sequence[tuple[str, Sequence[Any]]]
+    ) -> list[list[Any]]:
+        async with self.pool.acquire() as conn:
+            return [await conn.fetch(*statement) for statement in statements]
+
+    async def executemany(self, sql: str, sets: list[Sequence[Any]]) -> None:
+        await self.pool.executemany(sql, sets)
+
+    async def stream(self, sql: str, params: Sequence[Any], rows: int) -> list[Any]:
+        found = []
+        async with self.pool.acquire() as conn:
+            async for row in conn.stream(sql, params):
+                found.append(row)
+                if len(found) == rows:
+                    break
+        return found
+
+
 class Storm:
     """`make` gives the client with a number; `target` is the pooler's (host, port) or
     socket."""

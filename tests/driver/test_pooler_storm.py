@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+import pgasync
 import pgbouncer
 import poolerstorm
 
+pytestmark = pytest.mark.usefixtures("poolers_expected")
+
 CLIENTS = 20
-STATEMENTS = 3000
-ALL = 50_000  # with PGASYNC_POOLER_STORM=1, or its number
+STATEMENTS = 2000  # or as many as PGASYNC_POOLER_STORM says
 
 
 @pytest.fixture
@@ -28,17 +30,10 @@ def bouncer(server: Any) -> Iterator[pgbouncer.PgBouncer]:
     server.psql(poolerstorm.DROP)
 
 
-async def storm(
-    bouncer: pgbouncer.PgBouncer, statements: int, **keywords: Any
-) -> poolerstorm.Storm:
+async def storm(bouncer: pgbouncer.PgBouncer, make: Any) -> poolerstorm.Storm:
     seed = random.getrandbits(32)
-    made = poolerstorm.Storm(
-        str(bouncer.socket_path),
-        lambda number: poolerstorm.PgasyncClient(**keywords),
-        CLIENTS,
-        seed,
-    )
-    await made.run(statements)
+    made = poolerstorm.Storm(str(bouncer.socket_path), make, CLIENTS, seed)
+    await made.run(int(os.environ.get("PGASYNC_POOLER_STORM", STATEMENTS)))
     asked = "SELECT token || ' ' || count(*) FROM storm_kept GROUP BY token"
     rows = [line.split() for line in bouncer.server.psql(asked).splitlines()]
     assert made.errors == {}, (seed, made.first)
@@ -47,6 +42,16 @@ async def storm(
     return made
 
 
-async def test_storm(bouncer: pgbouncer.PgBouncer, summary: list[str]) -> None:
-    made = await storm(bouncer, int(os.environ.get("PGASYNC_POOLER_STORM", STATEMENTS)))
+async def test_connections(bouncer: pgbouncer.PgBouncer, summary: list[str]) -> None:
+    make = poolerstorm.PgasyncClient
+    made = await storm(bouncer, lambda number: make())
     summary.append(f"PgBouncer: {made.report()}")
+
+
+async def test_pool(bouncer: pgbouncer.PgBouncer, summary: list[str]) -> None:
+    async with pgasync.create_pool(bouncer.dsn, max_size=10) as pool:
+        made = await storm(bouncer, lambda number: poolerstorm.PoolClient(pool))
+    errors = sum(made.errors.values())
+    summary.append(
+        f"PgBouncer, a pool: {made.statements:,} statements, {errors} errors"
+    )
