@@ -7,9 +7,13 @@ in its process, and that the connection is open (InterfaceError otherwise).
 """
 
 from asyncio import AbstractEventLoop
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextvars import ContextVar
+from types import CodeType, TracebackType
 from typing import Any, Protocol, TypeVar, final
+
+from .poolhandle import PoolConnection
 
 _C = TypeVar("_C", bound="Cursor")
 _S = TypeVar("_S", bound="Stream")
@@ -245,6 +249,83 @@ class CopyRows:
     def wants_text(self) -> bool: ...  # the last row failed for that in binary
     @property
     def has_binary(self) -> bool: ...  # every column's type
+
+class PoolMember:
+    """See poolstate.Member."""
+
+    state: str
+    resource: Any
+    holder: Any
+    where: Any
+    reason: str
+    born: float
+    since: float
+    idled: float
+    expires: float
+    generation: int
+    uses: int
+    learned: int
+
+class PoolCounts:
+    """See poolstate.PoolState."""
+
+    idle: list[Any]
+    waiters: deque[Any]
+    acquired: int
+    released: int
+    surplus: int
+    max_uses: int
+    closing: bool
+
+@final
+class Acquiring:
+    """What Pool.acquire() returns: to be awaited, or entered by `async with`."""
+
+    handle: Any  # what `async with` has got
+    @property
+    def timeout(self) -> float | None: ...
+    @property
+    def committing(self) -> bool: ...
+    @property
+    def where(self) -> tuple[CodeType, int] | None: ...
+    def __await__(self) -> Generator[Any, Any, PoolConnection]: ...
+    async def __aenter__(self) -> PoolConnection: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+class PoolBase:
+    """See poolkeeper.Keeper, whose attributes it reads and whose methods _lease(),
+    _enter_lease() and _finish() it calls where something has to be waited for."""
+
+    _loop: AbstractEventLoop | None
+    _now: Callable[[], float]
+    _handle_type: type[PoolConnection]
+    _returned: Any
+    _statement_timeout: float | None
+    _row_factory: Any
+    _monotonic: bool  # the loop's clock is CLOCK_MONOTONIC, read at once
+    _hooked: bool
+    _resets: bool
+    _autocommit: bool
+    def acquire(self, *, timeout: float | None = None) -> Acquiring:
+        """A connection: `async with pool.acquire() as conn` (commits on a clean exit,
+        rolls back on an exception), or `conn = await pool.acquire()`, after which
+        `await pool.release(conn)` gives it back.
+
+        First come, first served. PoolTimeout after `timeout` seconds (the pool's own
+        unless told), TooManyWaiting, PoolClosed, and what connect() raises when the
+        server refuses and nobody has a connection that could come back."""
+    def _autocommitting(self) -> Acquiring:
+        """acquire() of a connection whose statements are transactions."""
+    def _take(self) -> Any:
+        """An idle member that was used a moment ago; None: it has to be looked for."""
+    def _give(self, member: PoolMember, /) -> bool:
+        """Takes a used one back; False: something has to be done first."""
 
 @final
 class Connection:

@@ -1,7 +1,6 @@
 """A pool of connections: what programs call. See poolkeeper.py for how it works."""
 
 import logging
-import sys
 import warnings
 from collections.abc import Generator
 from math import inf
@@ -13,7 +12,7 @@ from ._core import MODE_ROW, MODE_ROWS, MODE_VALUE, MultipleStatements
 from .connection import Connection
 from .cursor import Cursor
 from .errors import InterfaceError, PoolClosed, PoolTimeout
-from .poolhandle import Acquiring, PoolConnection, settled
+from .poolhandle import PoolConnection, settled
 from .poolkeeper import Hook, Keeper, close_core
 from .poolstate import PoolState
 from .poolstats import PoolStats, stats_of
@@ -66,18 +65,6 @@ class Pool(Keeper):
         await self.close()
 
     # -------------------------------------------------------------- connections
-
-    def acquire(self, *, timeout: float | None = None) -> Acquiring:
-        """A connection, for `async with pool.acquire() as conn` (commits on a clean
-        exit, rolls back on an exception) or `conn = await pool.acquire()`, after which
-        `await pool.release(conn)` gives it back.
-
-        First come, first served. Raises PoolTimeout after `timeout` seconds (the
-        pool's own unless told), TooManyWaiting, PoolClosed, and what connect() raises
-        when the server refuses and nobody has a connection that could come back.
-        """
-        frame = sys._getframe(1)
-        return Acquiring(self, timeout, (frame.f_code, frame.f_lasti))
 
     async def release(self, connection: Connection) -> None:
         """Takes a connection back: a transaction that is open is rolled back, what
@@ -198,9 +185,6 @@ class Pool(Keeper):
                 timeout=timeout,
             )
 
-    def _autocommitting(self) -> "_Autocommitting":
-        return _Autocommitting(self, None, None)
-
     # ---------------------------------------------------------------- the whole
 
     @property
@@ -291,17 +275,6 @@ class Pool(Keeper):
         for member in state.members:
             if member.resource is not None:
                 close_core(member.resource)
-
-
-class _Autocommitting(Acquiring):
-    """A connection whose statements are transactions, for one of the pool's own."""
-
-    __slots__ = ()
-
-    async def __aenter__(self) -> PoolConnection:
-        handle = await super().__aenter__()
-        handle._core.autocommit = True
-        return handle
 
 
 def create_pool(

@@ -2,12 +2,14 @@
 
 import asyncio
 import warnings
-from collections.abc import Generator
+import weakref
+from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .connection import Connection
 from .errors import InterfaceError
+from .notifications import Channels
 from .poolstate import Member
 
 if TYPE_CHECKING:
@@ -42,15 +44,53 @@ def given_back() -> InterfaceError:
     return InterfaceError("the connection was given back to its pool: acquire another")
 
 
+class Lazily:
+    """An attribute that is made by a function when it is read for the first time."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, handle: Any, owner: type) -> Any:
+        made = handle.__dict__[self._name] = self._make(handle)
+        return made
+
+
 class PoolConnection(Connection):
     """A Connection that a pool has lent; see Pool.acquire(). close() and terminate()
     close it for good, and the pool opens another."""
 
+    # What most users do without is made when it is asked for: csrc/driver/lease.c makes
+    # these objects, too.
+    _link = Lazily(lambda self: self._core.link)
+    _transactions = Lazily(lambda self: [])
+    _server_cursors = Lazily(lambda self: {})
+    _notice_listeners = Lazily(lambda self: self._told({}))
+    _termination_listeners = Lazily(lambda self: self._told({}))
+    _engaged = False  # its link knows it: it listens
+    _left = False
+    _timeout: float | None = None
+    _row_factory: Any = True
+
     def __init__(self, pool: "Keeper", member: Member) -> None:
-        core = member.resource
-        super().__init__(core, core.link)
+        self._core = member.resource
         self._pool = pool
         self._member: Member | None = member
+        self._timeout = pool._statement_timeout
+        self._row_factory = pool._row_factory
+
+    def _told(self, listeners: Any) -> Any:
+        """From here on the connection is the one that its link tells of events."""
+        self._link.wrapper = weakref.ref(self)
+        self._engaged = True
+        return listeners
+
+    def _listening(self) -> Channels:
+        channels = super()._listening()
+        self._told(channels)
+        return channels
 
     def terminate(self) -> None:
         """Closes the socket now, and frees the place in the pool."""
@@ -67,6 +107,8 @@ class PoolConnection(Connection):
 
     def _let_go(self) -> None:
         """From here on every use is an error."""
+        if self._engaged:
+            self._link.wrapper = None
         self._core, self._member = RETURNED, None
         channels = self._channels
         if channels is not None:
@@ -141,33 +183,3 @@ async def finish(handle: PoolConnection, error: BaseException | None) -> None:
 async def settled(task: "asyncio.Task[None]") -> None:
     """Waits for a task that goes on when the caller is cancelled."""
     await asyncio.wait({task})
-
-
-class Acquiring:
-    """What Pool.acquire() returns: to be awaited, or entered by `async with`."""
-
-    __slots__ = ("_handle", "_pool", "_timeout", "_where")
-
-    def __init__(self, pool: "Keeper", timeout: float | None, where: Where) -> None:
-        self._pool = pool
-        self._timeout = timeout
-        self._where = where
-        self._handle: PoolConnection | None = None
-
-    def __await__(self) -> Generator[Any, Any, PoolConnection]:
-        return self._pool._acquire(self._timeout, self._where).__await__()
-
-    async def __aenter__(self) -> PoolConnection:
-        if self._handle is not None:
-            raise InterfaceError("this acquire() was entered before: call it again")
-        self._handle = handle = await self._pool._acquire(self._timeout, self._where)
-        return handle
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._handle is not None
-        await finish(self._handle, error)

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import logging
+import sys
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -23,7 +24,7 @@ from .errors import (
     PoolTimeout,
     TLSError,
 )
-from .poolhandle import RETURNED, PoolConnection, Where, place
+from .poolhandle import RETURNED, PoolConnection, Where, finish, place
 from .poolstate import GONE, IDLE, OPENING, Member, PoolState, Waiter
 from .timeouts import helper_task, signalled, until
 
@@ -52,7 +53,7 @@ class QueuedTask(Waiter):
             self.future.set_result(None)
 
 
-class Keeper:
+class Keeper(_core.PoolBase):
     """What a Pool does behind its public methods."""
 
     def __init__(
@@ -65,14 +66,18 @@ class Keeper:
     ) -> None:
         self._config = replace(config, autocommit=True)
         self._autocommit = config.autocommit
+        self._statement_timeout = config.command_timeout
+        self._row_factory = config.row_factory
+        self._handle_type = PoolConnection
+        self._returned = RETURNED
         self._timeout = inf if timeout is None else timeout
         self._check_after = inf if check_after is None else check_after
         self._hooks = hooks
         self._hooked = "setup" in hooks or "check" in hooks
         self._resets = "reset" in hooks
         self._state = state
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._now: Callable[[], float] = float
+        self._loop = None
+        self._now = float
         self._openings: set[asyncio.Task[None]] = set()
         self._cleanings: set[asyncio.Task[None]] = set()
         self._changed: asyncio.Future[None] | None = None  # for open() and close()
@@ -84,6 +89,7 @@ class Keeper:
         if self._loop is None:
             self._loop = running
             self._now = running.time
+            self._monotonic = _counts_monotonic(running)
             self._settle()
         elif self._loop is not running:
             state = " (closed)" if self._loop.is_closed() else ""
@@ -231,6 +237,24 @@ class Keeper:
 
     # ---------------------------------------------------------------- acquiring
 
+    async def _lease(self, acquiring: _core.Acquiring) -> PoolConnection:
+        """What acquire() is awaited for, where it cannot be had at once."""
+        handle = await self._acquire(acquiring.timeout, acquiring.where)
+        if acquiring.committing:
+            handle._core.autocommit = True
+        return handle
+
+    async def _enter_lease(self, acquiring: _core.Acquiring) -> PoolConnection:
+        """The same for `async with`."""
+        acquiring.handle = handle = await self._lease(acquiring)
+        return handle
+
+    def _finish(
+        self, handle: PoolConnection, error: BaseException | None
+    ) -> Coroutine[Any, Any, None]:
+        """The end of an `async with`, where something is in the way."""
+        return finish(handle, error)
+
     async def _acquire(self, timeout: float | None, where: Where) -> PoolConnection:
         member, handle = self._grab(), None
         if member is None:
@@ -244,6 +268,9 @@ class Keeper:
 
     def _grab(self) -> Member | None:
         """A connection that is there and needs no second look."""
+        member: Member | None = self._take()
+        if member is not None:
+            return member
         if self._loop is not asyncio.get_running_loop():
             self._enter()
         if self._hooked:
@@ -418,6 +445,8 @@ class Keeper:
 
     def _put(self, member: Member) -> "asyncio.Task[None] | None":
         """The same for a connection without a handle."""
+        if self._give(member):
+            return None
         state, core = self._state, member.resource
         state.released += 1
         if member.state == GONE:
@@ -504,6 +533,12 @@ class Keeper:
         if member.state == IDLE:
             self._state.lost(member, "lost")
             self._settle()
+
+
+def _counts_monotonic(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether its clock is the one that the core reads."""
+    is_plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
+    return is_plain and sys.platform == "linux"
 
 
 async def _run(hook: Hook, handle: PoolConnection) -> Any:

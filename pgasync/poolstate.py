@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 
+from . import _core
 from .errors import InterfaceError, PoolClosed, TooManyWaiting
 
 OPENING = "opening"
@@ -26,23 +27,10 @@ _DOUBLINGS_MAX = 20
 _BUCKETS = 20  # of waits: up to 1 ms, 2 ms, 4 ms …
 
 
-class Member:
+class Member(_core.PoolMember):
     """One connection of the pool, in exactly one state."""
 
-    __slots__ = (
-        "born",
-        "expires",
-        "generation",
-        "holder",
-        "idled",
-        "learned",
-        "reason",
-        "resource",
-        "since",
-        "state",
-        "uses",
-        "where",
-    )
+    __slots__ = ()
 
     def __init__(self, now: float, generation: int) -> None:
         self.state = OPENING
@@ -53,9 +41,9 @@ class Member:
         self.expires = inf
         self.uses = 0
         self.learned = 0  # how many of the pool's changes of types it knows
-        self.resource: Any = None
-        self.holder: Any = None  # the task
-        self.where: Any = None  # it was acquired
+        self.resource = None
+        self.holder = None  # the task
+        self.where = None  # it was acquired
         self.reason = ""  # why it is gone
 
     def __repr__(self) -> str:
@@ -76,7 +64,7 @@ class Waiter:
         """Called once, when either is there. Must only store and schedule."""
 
 
-class PoolState:
+class PoolState(_core.PoolCounts):
     """See the module. Times are seconds of any one clock that only grows."""
 
     def __init__(
@@ -97,8 +85,8 @@ class PoolState:
         self.max_uses = max_uses
         self._chance = chance
         self.members: set[Member] = set()
-        self.idle: list[Member] = []  # the last one was used last
-        self.waiters: deque[Waiter] = deque()
+        self.idle = []  # the last one was used last
+        self.waiters = deque()
         self.doomed: list[Member] = []  # to be closed by whoever reads this
         self.closing = False
         self.surplus = 0  # used ones that are one too many
@@ -125,7 +113,7 @@ class PoolState:
         none that was used `within` so many seconds."""
         idle = self.idle
         while idle and now - idle[-1].idled < within:
-            member = idle.pop()
+            member: Member = idle.pop()
             if now < member.expires:
                 member.state = USED
                 member.since = now

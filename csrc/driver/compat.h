@@ -47,6 +47,21 @@ compat_take_exception(void)
 #endif
 }
 
+/* Where a frame is in its code, in bytes; -1 when it does not say. */
+static inline int
+compat_frame_place(PyFrameObject *frame)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    return PyFrame_GetLasti(frame);
+#else
+    PyObject *place = PyObject_GetAttrString((PyObject *)frame, "f_lasti");
+    long found = place == NULL ? -1 : PyLong_AsLong(place);
+    Py_XDECREF(place);
+    PyErr_Clear();
+    return (int)found;
+#endif
+}
+
 /* Raises the exception object; steals the reference. */
 static inline void
 compat_raise(PyObject *exception)

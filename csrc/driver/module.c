@@ -9,6 +9,7 @@
 #include "copyreader.h"
 #include "cursor.h"
 #include "errors.h"
+#include "lease.h"
 #include "stream.h"
 #include "factory.h"
 #include "rows.h"
@@ -359,7 +360,8 @@ core_exec(PyObject *module)
         || cursor_type_init(st, module) < 0 || stream_type_init(st, module) < 0
         || copy_rows_type_init(st, module) < 0 || copy_reader_type_init(st, module) < 0
         || conn_type_init(st, module) < 0 || tls_types_init(st, module) < 0
-        || block_init(st, module) < 0 || core_add_constants(module) < 0) {
+        || block_init(st, module) < 0 || lease_types_init(st, module) < 0
+        || core_add_constants(module) < 0) {
         return -1;
     }
     st->multiple_statements = PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
@@ -381,6 +383,9 @@ core_exec(PyObject *module)
     X(copy_reader_type)                                                                            \
     X(tls_context_type)                                                                            \
     X(tls_type)                                                                                    \
+    X(pool_member_type)                                                                            \
+    X(pool_counts_type)                                                                            \
+    X(acquiring_type)                                                                              \
     X(interface_error)                                                                             \
     X(data_error)                                                                                  \
     X(programming_error)                                                                           \

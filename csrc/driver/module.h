@@ -48,6 +48,17 @@
     X(types_doubted)                                                                               \
     X(types_found)                                                                                 \
     X(untraced)                                                                                    \
+    X(_core)                                                                                       \
+    X(_pool)                                                                                       \
+    X(_member)                                                                                     \
+    X(_engaged)                                                                                    \
+    X(_timeout)                                                                                    \
+    X(_row_factory)                                                                                \
+    X(_finish)                                                                                     \
+    X(_lease)                                                                                      \
+    X(_enter_lease)                                                                                \
+    X(idle)                                                                                        \
+    X(used)                                                                                        \
     X(infer)
 
 struct core_state {
@@ -63,6 +74,9 @@ struct core_state {
     PyTypeObject *copy_reader_type;
     PyTypeObject *tls_context_type;
     PyTypeObject *tls_type;
+    PyTypeObject *pool_member_type;
+    PyTypeObject *pool_counts_type;
+    PyTypeObject *acquiring_type;
     /* pgasync.errors */
     PyObject *interface_error;
     PyObject *data_error;

@@ -1,8 +1,8 @@
 /* What a pool wants to know of a connection, and has it do, between two users. */
 #include "pool.h"
 
-static bool
-pool_is_at_rest(const struct connection *conn)
+bool
+pool_at_rest(const struct connection *conn)
 {
     bool busy = conn->in_flight != 0 || conn->deferred.head != NULL || conn->outsiders.head != NULL
                 || conn->waiter != NULL || conn->encoding != NULL || conn->cancelling;
@@ -16,14 +16,14 @@ PyObject *
 Connection_get_at_rest(struct connection *conn, void *closure)
 {
     (void)closure;
-    return PyBool_FromLong(pool_is_at_rest(conn));
+    return PyBool_FromLong(pool_at_rest(conn));
 }
 
 PyObject *
 Connection_get_spotless(struct connection *conn, void *closure)
 {
     (void)closure;
-    return PyBool_FromLong(conn->tainted == 0 && pool_is_at_rest(conn));
+    return PyBool_FromLong(conn->tainted == 0 && pool_at_rest(conn));
 }
 
 /* Appends the operations of a queue to a list; -1 with an exception. */

@@ -4,8 +4,11 @@
 
 #include "connection.h"
 
-/* Attribute `at_rest`: open, and nothing of its last user is left that the next one could
- * meet in it: no request, no transaction, no block, stream or pipeline. */
+/* Open, and nothing of its last user is left that the next one could meet in it: no
+ * request, no transaction, no block, stream or pipeline. */
+bool pool_at_rest(const struct connection *conn);
+
+/* The same as the attribute `at_rest`. */
 PyObject *Connection_get_at_rest(struct connection *conn, void *closure);
 
 /* Attribute `spotless`: and it has not been tainted since the last reset. */
