@@ -374,12 +374,12 @@ class Keeper(_core.PoolBase):
         assert loop is not None
         waiter = QueuedTask(now, loop.create_future())
         state.wait(waiter, first=again)
-        if state.wants_more():
-            self._settle()
         timer = None
-        if deadline != inf:
-            timer = loop.call_at(deadline, self._expire, waiter, limit)
         try:
+            if state.wants_more():
+                self._settle()
+            if deadline != inf:
+                timer = loop.call_at(deadline, self._expire, waiter, limit)
             await waiter.future
         except BaseException:
             state.cancelled += 1
