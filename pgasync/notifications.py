@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from . import inbox
+from . import inbox, pooler
 from .errors import ConnectionLost, Error, InterfaceError
 from .inbox import QUEUE_SIZE, Inbox
 from .sql import quote_identifier
@@ -139,6 +139,7 @@ class Channels:
         try:
             await self._core.query(commands("LISTEN", names))
             await self._unlisten_unwanted()
+            pooler.warn_listener(self._core)
         except BaseException:
             self._unwanted.update(self._forget(names, receiver))
             raise

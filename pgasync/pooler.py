@@ -1,13 +1,16 @@
 """Poolers between us and the server (PgBouncer, Supavisor, RDS Proxy …), which may
 give every transaction another session: what tells of one, and what they refuse."""
 
+import logging
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import Error
 
 if TYPE_CHECKING:
     from . import _core
+
+log = logging.getLogger("pgasync")
 
 # What a process id may be: Linux ends there (PID_MAX_LIMIT), others before.
 PID_MAX = 4_194_304
@@ -52,6 +55,23 @@ def answered(core: "_core.Connection", pid: int, place: Place) -> None:
     unless a pooler made the key."""
     core.unnamed = pid != core.backend_pid
     remember(place, core.unnamed)
+
+
+_warned: set[Place] = set()
+
+
+def warn_listener(core: Any) -> None:
+    """One line in the log for a pooler at which somebody LISTENs."""
+    host = core.link.address.host
+    place = (host.address, host.port)
+    if core.unnamed and _seen.get(place) and place not in _warned:
+        _warned.add(place)
+        log.warning(
+            "%s is a pooler: what is listened to arrives only where it keeps a session "
+            "for each client (PgBouncer: pool_mode = session); listeners had better "
+            "connect to the server itself",
+            host,
+        )
 
 
 # What they refuse at the startup

@@ -229,6 +229,7 @@ def poolers_expected(monkeypatch: pytest.MonkeyPatch, no_pooler_expected: None) 
 
     monkeypatch.setattr(pooler, "unknown", None)
     monkeypatch.setattr(pooler, "_seen", {})
+    monkeypatch.setattr(pooler, "_warned", set())
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -86,8 +87,9 @@ def version(program: str) -> tuple[int, int]:
 class PgBouncer:
     """One PgBouncer in front of `server`.
 
-    settings: of its configuration file, in place of SETTINGS; users: name -> password
-    as it stands in auth_file. Attributes: host and port (TCP), socket_dir, pid,
+    settings: of its configuration file, in place of SETTINGS; files: settings that name
+    files, of which it is given copies; users: name -> password as it stands in
+    auth_file. Attributes: host and port (TCP), socket_dir, pid,
     version, program, log_path.
     """
 
@@ -96,6 +98,7 @@ class PgBouncer:
         server: Server,
         *,
         users: dict[str, str] | None = None,
+        files: Mapping[str, Path] | None = None,
         **settings: object,
     ) -> None:
         self.program = need()
@@ -113,6 +116,8 @@ class PgBouncer:
         atexit.register(self.stop)
         try:
             self.prepare()
+            for name, path in (files or {}).items():
+                self.settings[name] = str(self.own(path))
             self.start()
         except BaseException:
             self.stop()

@@ -135,6 +135,88 @@ async def test_cancelled_task(pooled: Any) -> None:
     assert await conn.fetchval("select 8") == 8
 
 
+async def test_scram_over_tls(server: Any, connect: Any, certificates: Any) -> None:
+    """And the CancelRequest goes over TLS, too."""
+    pair = certificates.server["good"]
+    with pgbouncer.PgBouncer(
+        server,
+        users={"postgres": "pooled secret"},
+        files={"client_tls_cert_file": pair.cert, "client_tls_key_file": pair.key},
+        auth_type="scram-sha-256",
+        client_tls_sslmode="require",
+    ) as bouncer:
+        dsn = bouncer.tcp_dsn_for(
+            password="pooled secret",
+            sslmode="verify-full",
+            sslrootcert=str(certificates.root.file),
+        )
+        conn = await connect(dsn, autocommit=True)
+        assert conn.info.ssl and conn._core.unnamed
+        assert await conn.fetchval("select $1::int", [1]) == 1
+        with pytest.raises(pgasync.QueryTimeout):
+            await conn.execute("select pg_sleep(60)", timeout=0.2)
+        assert await conn.fetchval("select $1::int", [2]) == 2
+        wrong = bouncer.tcp_dsn_for(password="another", sslmode="require")
+        with pytest.raises(errors.OperationalError, match="authentication failed"):
+            await connect(wrong)
+
+
+async def test_listen_is_warned_of(
+    pooled: Any, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LISTEN itself is taken; that nothing may arrive is told, once."""
+    for _ in range(2):
+        conn = await pooled(autocommit=True)
+        async with conn.listen("pooled"):
+            pass
+    warnings = [record.getMessage() for record in caplog.records]
+    assert sum("pool_mode = session" in text for text in warnings) == 1
+    caplog.clear()
+    direct = await connect(autocommit=True)
+    async with direct.listen("pooled"):
+        pass
+    assert caplog.records == []
+
+
+async def test_session_mode(server: Any, connect: Any) -> None:
+    """It cannot be told from the others: statements stay without names unless
+    prepared_statements="named" says that they need not."""
+    with pgbouncer.PgBouncer(server, pool_mode="session") as bouncer:
+        conn = await connect(bouncer.dsn, autocommit=True)
+        assert conn._core.unnamed
+        await conn.execute("set work_mem = '7MB'")
+        assert await conn.fetchval("show work_mem") == "7MB"
+        async with conn.listen("pooled_session") as notifications:
+            await conn.notify("pooled_session", "1")
+            assert (await notifications.get(timeout=10)).payload == "1"
+        named = await connect(bouncer.dsn, autocommit=True, prepared_statements="named")
+        for n in range(3):
+            assert await named.fetchval("select $1::int", [n]) == n
+        names = "select count(*) from pg_prepared_statements where name <> ''"
+        assert await named.fetchval(names) > 0
+
+
+async def test_advisory_locks(pooled: Any) -> None:
+    """Those of a transaction are kept as long as it; see docs/poolers.md."""
+    first, second = await pooled(), await pooled()
+    async with first.transaction():
+        await first.execute("select pg_advisory_xact_lock(88)")
+        taken = "select pg_try_advisory_xact_lock(88)"
+        assert await second.fetchval(taken) is False
+        await second.rollback()
+    assert await second.fetchval(taken) is True
+    await second.rollback()
+
+
+async def test_settings_of_a_transaction(pooled: Any) -> None:
+    conn = await pooled()
+    async with conn.transaction(settings={"app.user": "4711"}):
+        setting = "select current_setting('app.user', true)"
+        assert await conn.fetchval(setting) == "4711"
+    assert not await conn.fetchval(setting)
+    await conn.rollback()
+
+
 # The server and the PgBouncer come and go
 
 
