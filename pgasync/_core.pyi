@@ -517,6 +517,9 @@ class Connection:
     def end_block(self) -> None:
         """The connection is about to be closed: no block is open any more, and whoever
         waits for one gets an InterfaceError."""
+    def lend(self, autocommit: bool, /) -> None:
+        """A new user has it from now on: what a loss says of its first request, by
+        `_first` of the error, counts from here. Only while it is at rest."""
     def abandon_all(self, error: BaseException, /) -> None:
         """Gives up every request but reset_now() with `error`, as Operation.expire()
         does."""

@@ -84,6 +84,7 @@ class Error(Exception):
     server refused it or rolled it back), "in_doubt" (it may have run and even been
     committed), or None where no statement is concerned."""
 
+    _first = False  # nothing ran before it either, since the connection was acquired
     _unrun = False  # it failed, and the protocol's state proves that nothing ran
 
     @property

@@ -37,6 +37,12 @@ class Block:
         assert self._core is not None
         return self._core.enter_block(self)
 
+    def move(self, core: _core.Connection) -> None:
+        """To another connection, where nothing has been asked yet: that of the block
+        is closed, and nothing had been asked there either."""
+        self._core = core
+        core.enter_block(self)
+
     def mark(self) -> None:
         """From here on the running context is inside."""
         entered = _core.blocks.get()

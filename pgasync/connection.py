@@ -171,6 +171,10 @@ class Connection(Listening, Copying, Resetting):
             return await self._wait(operation, timeout)
         except MultipleStatements:
             return await self._script_rows(sql, timeout, row_factory)
+        except ConnectionLost as error:
+            if not await self._revived(error):
+                raise
+        return await self.fetch(sql, params, row_factory=row_factory, timeout=timeout)
 
     @overload
     async def fetchrow(
@@ -218,6 +222,12 @@ class Connection(Listening, Copying, Resetting):
         except MultipleStatements:
             rows = await self._script_rows(sql, timeout, row_factory)
             return rows[0] if rows else None
+        except ConnectionLost as error:
+            if not await self._revived(error):
+                raise
+        return await self.fetchrow(
+            sql, params, row_factory=row_factory, timeout=timeout
+        )
 
     async def fetchval(
         self, sql: str, params: object = None, *, timeout: float | None = None
@@ -231,6 +241,10 @@ class Connection(Listening, Copying, Resetting):
         except MultipleStatements:
             rows = await self._script_rows(sql, timeout, scalar)
             return rows[0] if rows else None
+        except ConnectionLost as error:
+            if not await self._revived(error):
+                raise
+        return await self.fetchval(sql, params, timeout=timeout)
 
     def stream(
         self,
@@ -254,8 +268,18 @@ class Connection(Listening, Copying, Resetting):
         self, sql: str, *, timeout: float | None = None
     ) -> "PreparedStatement":
         """Prepares a statement with `$n` parameters, to look at it or to run it."""
-        statement = await self._wait(self._core.prepare(sql), timeout)
+        try:
+            statement = await self._wait(self._core.prepare(sql), timeout)
+        except ConnectionLost as error:
+            if not await self._revived(error):
+                raise
+            return await self.prepare(sql, timeout=timeout)
         return PreparedStatement(self, statement)
+
+    async def _revived(self, error: ConnectionLost) -> bool:
+        """Whether there is another session now, in which what failed may be asked as
+        if nothing had happened: one of a pool, where nothing has run in the old one."""
+        return False
 
     # -------------------------------------------------------------------- types
 
@@ -356,7 +380,9 @@ class Connection(Listening, Copying, Resetting):
                 f"another task's transaction() block did not end within {timeout:g} s: "
                 "the statement, which waited for that, was not sent"
             )
-        operation.expire(QueryTimeout(reason))
+        error = QueryTimeout(reason)
+        error.outcome = "in_doubt" if operation.sent else "not_sent"
+        operation.expire(error)
 
     async def _script_rows(
         self, sql: str, timeout: float | None, row_factory: Any

@@ -1,12 +1,13 @@
 """PEP 249's cursor, with `await` where the PEP's method may wait."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from itertools import chain, repeat
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import _core, many
-from .errors import InterfaceError, ProgrammingError
+from .errors import ConnectionLost, InterfaceError, ProgrammingError
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -120,6 +121,10 @@ class Cursor:
             )
             self._results.reverse()
             self._load(self._results.pop())
+        except ConnectionLost as error:
+            if not await connection._revived(error):
+                raise
+            await self.execute(sql, params, row_factory=row_factory, timeout=timeout)
         return self
 
     async def executemany(
@@ -146,9 +151,15 @@ class Cursor:
             factory = self.row_factory
             if factory is None:
                 factory = self._connection._row_factory
-        operation = await many.execute(
-            self._connection, sql, seq_of_params, returning, factory, timeout
-        )
+        connection = self._connection
+        run = partial(many.execute, connection, sql, seq_of_params)
+        try:
+            operation = await run(returning, factory, timeout)
+        except ConnectionLost as error:
+            again = isinstance(seq_of_params, (list, tuple))
+            if not again or not await connection._revived(error):
+                raise
+            operation = await run(returning, factory, timeout)
         self._load(operation)
         self._runs = operation.runs
         if returning:

@@ -11,7 +11,7 @@ from . import conninfo, many
 from ._core import MODE_ROW, MODE_ROWS, MODE_VALUE, MultipleStatements
 from .connection import Connection
 from .cursor import Cursor
-from .errors import InterfaceError, PoolClosed, PoolTimeout
+from .errors import ConnectionLost, InterfaceError, PoolClosed, PoolTimeout
 from .poolhandle import PoolConnection, settled
 from .poolkeeper import Hook, Keeper, close_core
 from .poolstate import PoolState
@@ -134,6 +134,10 @@ class Pool(Keeper):
             return await member.resource.execute(sql, params, mode, row_factory)
         except MultipleStatements:
             pass
+        except ConnectionLost as error:
+            if not error.safe_to_retry:
+                raise
+            log.info("a statement that has not run goes to another connection")
         finally:
             self._put(member)
         return await self._run_in_handle(mode, sql, params, row_factory, timeout)

@@ -8,12 +8,14 @@ from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .connection import Connection
-from .errors import InterfaceError
+from .errors import ConnectionLost, InterfaceError
 from .notifications import Channels
 from .poolstate import Member
 
 if TYPE_CHECKING:
     from .poolkeeper import Keeper
+
+REVIVALS_MAX = 3  # other cores for one acquire(), before its user hears of it
 
 Where = tuple[CodeType, int] | None  # a function, and the place in its bytecode
 
@@ -71,6 +73,7 @@ class PoolConnection(Connection):
     _termination_listeners = Lazily(lambda self: self._told({}))
     _engaged = False  # its link knows it: it listens
     _left = False
+    _revivals = 0
     _timeout: float | None = None
     _row_factory: Any = True
 
@@ -104,6 +107,32 @@ class PoolConnection(Connection):
         """Ends the session, and frees the place in the pool; see Connection.close()."""
         if self._member is not None:
             await super().close(timeout=timeout)
+
+    async def _revived(self, error: ConnectionLost) -> bool:
+        """Takes the first request to another core, if it has not run, and nothing has
+        run before it since acquire(): the program need not know."""
+        member = self._member
+        nested = len(self._transactions) > 1
+        if not error._first or member is None or nested or not self._core.closed:
+            return False
+        self._revivals += 1
+        if self._revivals > REVIVALS_MAX:
+            return False
+        await self._pool._exchange(self, member)
+        for transaction in self._transactions:
+            transaction._move()
+        return True
+
+    def _take(self, member: Member) -> None:
+        """Another core in place of one that was lost."""
+        lost, core = self._core, member.resource
+        core.lend(lost.autocommit)
+        core.begin_sql = lost.begin_sql
+        self._core, self._link, self._member = core, core.link, member
+        if self._engaged:
+            core.link.wrapper = weakref.ref(self)
+        if self._channels is not None:
+            self._channels._core = core
 
     def _let_go(self) -> None:
         """From here on every use is an error."""

@@ -263,8 +263,22 @@ class Keeper(_core.PoolBase):
             handle = PoolConnection(self, member)
         member.holder = asyncio.current_task()
         member.where = where
-        handle._core.autocommit = self._autocommit
+        handle._core.lend(self._autocommit)
         return handle
+
+    async def _exchange(self, handle: PoolConnection, lost: Member) -> None:
+        """Another connection for a handle whose own has ended, as acquire() gives it.
+        Without one the handle is closed."""
+        holder, where = lost.holder, lost.where
+        handle._member, handle._left = None, True
+        self._put(lost)
+        member, spare = await self._obtain(None, where)
+        if spare is not None:
+            spare._let_go()
+        member.holder, member.where = holder, where
+        handle._left = False
+        handle._take(member)
+        log.info("the first statement since acquire() goes to another connection")
 
     def _grab(self) -> Member | None:
         """A connection that is there and needs no second look."""

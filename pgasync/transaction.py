@@ -70,6 +70,14 @@ class Transaction:
         with the first statement; a savepoint is set at once. InterfaceError when
         started before, QueryTimeout when the connection's command_timeout is over
         before other tasks' transactions are."""
+        try:
+            await self._start()
+        except ConnectionLost as error:
+            if not await self._connection._revived(error):
+                raise
+            await self._start()
+
+    async def _start(self) -> None:
         if self._state != "new":
             raise InterfaceError(f"the transaction has been {self._state} already")
         self._state = "started"  # two tasks cannot start the same one
@@ -87,6 +95,12 @@ class Transaction:
             block.leave()
             raise
         block.mark()
+
+    def _move(self) -> None:
+        """The connection has another core, and has asked nothing there."""
+        assert self._block is not None
+        self._block.move(self._connection._core)
+        self._begin_soon()
 
     async def _wait_turn(self, block: Block) -> None:
         """The outermost block waits for those of other tasks, an inner one for those
@@ -115,8 +129,11 @@ class Transaction:
             await self._command(f"SAVEPOINT {self._savepoint}")
             await self._set_inside(self._savepoint)
         else:
-            settings = self._settings
-            core.begin(settings.behind(self._begin) if settings else self._begin)
+            self._begin_soon()
+
+    def _begin_soon(self) -> None:
+        begin, settings = self._begin, self._settings
+        self._connection._core.begin(settings.behind(begin) if settings else begin)
 
     async def _set_inside(self, savepoint: str) -> None:
         """Settings of a savepoint: they, too, end with it."""

@@ -282,7 +282,7 @@ PyObject *
 conn_loss(struct connection *conn, const struct operation *op)
 {
     PyObject *loss = conn_make_loss(conn, op);
-    outcome_mark(loss, op);
+    outcome_mark(conn, loss, op);
     return loss;
 }
 

@@ -491,6 +491,7 @@ static PyMethodDef Connection_methods[] = {
     {"enter_block", (PyCFunction)Connection_enter_block, METH_O, NULL},
     {"leave_block", (PyCFunction)Connection_leave_block, METH_O, NULL},
     {"end_block", (PyCFunction)Connection_end_block, METH_NOARGS, NULL},
+    {"lend", (PyCFunction)Connection_lend, METH_O, NULL},
     {"abandon_all", (PyCFunction)Connection_abandon_all, METH_O, NULL},
     {"admits", (PyCFunction)Connection_admits, METH_NOARGS, NULL},
     {"configure", (PyCFunction)Connection_configure, METH_O, NULL},

@@ -208,8 +208,7 @@ lease_acquire(struct acquiring *acquiring)
         compat_raise(error);
     }
     else {
-        ((struct connection *)member->resource)->autocommit =
-            pool->autocommit || acquiring->committing;
+        pool_lend((struct connection *)member->resource, pool->autocommit || acquiring->committing);
         Py_XSETREF(member->holder, lease_task(pool->st));
         Py_XSETREF(member->code, Py_XNewRef(acquiring->code));
         member->place = acquiring->place;

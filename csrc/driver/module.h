@@ -16,6 +16,7 @@
     X(_on_writable)                                                                                \
     X(_pump_again)                                                                                 \
     X(_unrun)                                                                                      \
+    X(_first)                                                                                      \
     X(_write_soon)                                                                                 \
     X(abandoned)                                                                                   \
     X(admits)                                                                                      \

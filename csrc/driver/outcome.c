@@ -21,7 +21,8 @@ static bool
 outcome_is_final(const struct connection *conn)
 {
     if (conn->fatal_fields != NULL) {
-        return PyDict_GetItemString(conn->fatal_fields, "R") != NULL;
+        return errors_is_fatal(conn->fatal_fields)
+               && PyDict_GetItemString(conn->fatal_fields, "R") != NULL;
     }
     /* A warning, in the place of a FATAL, of a server that ends at once. */
     return field_is(conn->farewell, "R", "quickdie");
@@ -103,6 +104,7 @@ outcome_decide(const struct connection *conn, const struct operation *op, bool f
 void
 outcome_judge(struct connection *conn)
 {
+    conn->sole = conn->sent.head == conn->sent.tail ? conn->sent.head : NULL;
     bool final = outcome_is_final(conn);
     bool uncommitted = outcome_is_uncommitted(conn, final);
     bool inside = conn->session.transaction_status != 'I';
@@ -135,20 +137,43 @@ outcome_of(const struct operation *op)
     return op->phase < OP_FILLING ? OUTCOME_NOT_SENT : OUTCOME_IN_DOUBT;
 }
 
-void
-outcome_mark(PyObject *error, const struct operation *op)
+static void
+error_set(PyObject *error, PyObject *name)
 {
-    if (error != NULL && op != NULL && op->fate == FATE_UNRUN
-        && PyObject_SetAttr(error, op->st->name__unrun, Py_True) < 0) {
+    if (PyObject_SetAttr(error, name, Py_True) < 0) {
         PyErr_Clear();
+    }
+}
+
+/* Whether nothing but this operation, which has not run, has been asked since lend(). */
+static bool
+outcome_is_first(const struct connection *conn, const struct operation *op)
+{
+    if (op == NULL) {
+        return conn->asked == 0;
+    }
+    return conn->asked == 1 && conn->sole == op
+           && (op->fate == FATE_NOT_SENT || op->fate == FATE_UNRUN);
+}
+
+void
+outcome_mark(const struct connection *conn, PyObject *error, const struct operation *op)
+{
+    if (error == NULL) {
+        return;
+    }
+    if (op != NULL && op->fate == FATE_UNRUN) {
+        error_set(error, conn->st->name__unrun);
+    }
+    if (outcome_is_first(conn, op)) {
+        error_set(error, conn->st->name__first);
     }
 }
 
 void
 outcome_mark_refused(struct operation *op)
 {
-    if (op->refused && op->error != NULL
-        && PyObject_SetAttr(op->error, op->st->name__unrun, Py_True) < 0) {
-        PyErr_Clear();
+    if (op->refused && op->error != NULL) {
+        error_set(op->error, op->st->name__unrun);
     }
 }

@@ -20,9 +20,10 @@ void outcome_judge(struct connection *conn);
  * a connection that is closed. */
 const char *outcome_of(const struct operation *op);
 
-/* Has the exception of an operation tell what its outcome alone does not: that it has not
- * run. Never fails. */
-void outcome_mark(PyObject *error, const struct operation *op);
+/* Has the exception of an operation, or of a connection that is closed (NULL), tell what its
+ * outcome alone does not: `_unrun`, that it has not run; `_first`, that nothing else has been
+ * asked since core.lend(). Never fails. */
+void outcome_mark(const struct connection *conn, PyObject *error, const struct operation *op);
 
 /* An ErrorResponse refused what belongs to `op`: the same. */
 void outcome_mark_refused(struct operation *op);

@@ -26,6 +26,13 @@ Connection_get_spotless(struct connection *conn, void *closure)
     return PyBool_FromLong(conn->tainted == 0 && pool_at_rest(conn));
 }
 
+PyObject *
+Connection_lend(struct connection *conn, PyObject *autocommit)
+{
+    pool_lend(conn, autocommit == Py_True);
+    Py_RETURN_NONE;
+}
+
 /* Appends the operations of a queue to a list; -1 with an exception. */
 static int
 pool_collect(PyObject *all, const struct op_queue *queue)

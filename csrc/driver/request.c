@@ -742,6 +742,7 @@ conn_submit(struct connection *conn, struct operation *op)
     else {
         conn_enqueue(conn, &conn->sent, op);
         conn->in_flight += 1;
+        conn->asked += 1;
     }
     if (conn->deferred.head != NULL) {
         conn_start_deferred(conn);
@@ -759,6 +760,7 @@ conn_send_alone(struct connection *conn, struct operation *op)
     if (phase > OP_DEFERRED) {
         conn_enqueue(conn, &conn->sent, op);
         conn->in_flight += 1;
+        conn->asked += 1;
     }
     return phase < 0 ? -1 : 0;
 }
@@ -797,6 +799,7 @@ conn_start_deferred(struct connection *conn)
         if (phase > OP_DEFERRED) {
             op_queue_push(&conn->sent, op);
             conn->in_flight += 1;
+            conn->asked += 1;
             any = true;
             continue;
         }
