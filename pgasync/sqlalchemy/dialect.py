@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 import pgasync
 
 from .. import _core
+from . import sessions
 from .adapter import DBAPI, FIRST_ROWS, Connection, Cursor, getcurrent
 from .pool import AnyLoopQueuePool
 from .types import COLSPECS, with_text
@@ -37,6 +38,7 @@ CONFIG_BOOLEANS = (
     "native_inet_types",
     "pool_pre_ping",
     "pool_use_lifo",
+    "reset_session",
     "skip_autocommit_rollback",
 )
 # What SQLAlchemy has a str for, and that only without native_inet_types.
@@ -131,6 +133,17 @@ class PGDialect_pgasync(PGDialect):  # noqa: N801
     engine_config_types = util.immutabledict(
         {**PGDialect.engine_config_types, **dict.fromkeys(CONFIG_BOOLEANS, util.asbool)}
     )
+
+    def __init__(self, reset_session: bool = False, **keywords: Any) -> None:
+        """`reset_session`: see docs/sqlalchemy.md; the rest is PGDialect's."""
+        initialize: Any = super().__init__
+        initialize(**keywords)
+        self.reset_session = reset_session
+
+    @classmethod
+    def engine_created(cls, engine: Any) -> None:
+        if engine.dialect.reset_session:
+            sessions.install(engine)
 
     def type_descriptor(self, typeobj: Any) -> Any:
         base: Any = type(typeobj)
