@@ -277,6 +277,19 @@ class PoolCounts:
     max_uses: int
     closing: bool
 
+class PoolHandle:
+    """See poolhandle.PoolConnection. Calls _collected() when it is collected and was
+    not given back."""
+
+    _core: Connection
+    _link: Any
+    _pool: Any
+    _member: Any
+    _timeout: float | None
+    _row_factory: Any
+    _engaged: bool  # its link knows it: it listens
+    _left: bool
+
 @final
 class Acquiring:
     """What Pool.acquire() returns: to be awaited, or entered by `async with`."""

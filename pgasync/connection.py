@@ -56,13 +56,13 @@ class Connection(Listening, Copying, Resetting):
     NotSupportedError = errors.NotSupportedError
 
     def __init__(self, core: _core.Connection, link: Link) -> None:
-        self._core = core
-        self._link = link
-        self._timeout = link.config.command_timeout
-        self._row_factory = link.config.row_factory
+        self._core: _core.Connection = core
+        self._link: Link = link
+        self._timeout: float | None = link.config.command_timeout
+        self._row_factory: Any = link.config.row_factory
         self._transactions: list[Transaction] = []
         self._server_cursors: dict[str, object] = {}  # what has opened which
-        self._left = False  # close() or terminate() was called
+        self._left: bool = False  # close() or terminate() was called
         self._notice_listeners: dict[Callable[..., object], None] = {}
         self._termination_listeners: dict[Callable[..., object], None] = {}
         link.wrapper = weakref.ref(self)

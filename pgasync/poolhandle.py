@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import _core
 from .connection import Connection
 from .errors import ConnectionLost, InterfaceError
 from .notifications import Channels
@@ -60,27 +61,23 @@ class Lazily:
         return made
 
 
-class PoolConnection(Connection):
+class PoolConnection(_core.PoolHandle, Connection):
     """A Connection that a pool has lent; see Pool.acquire(). close() and terminate()
     close it for good, and the pool opens another."""
 
     # What most users do without is made when it is asked for: csrc/driver/lease.c makes
     # these objects, too.
-    _link = Lazily(lambda self: self._core.link)
     _transactions = Lazily(lambda self: [])
     _server_cursors = Lazily(lambda self: {})
     _notice_listeners = Lazily(lambda self: self._told({}))
     _termination_listeners = Lazily(lambda self: self._told({}))
-    _engaged = False  # its link knows it: it listens
-    _left = False
     _revivals = 0
-    _timeout: float | None = None
-    _row_factory: Any = True
 
     def __init__(self, pool: "Keeper", member: Member) -> None:
         self._core = member.resource
+        self._link = self._core.link
         self._pool = pool
-        self._member: Member | None = member
+        self._member = member
         self._timeout = pool._statement_timeout
         self._row_factory = pool._row_factory
 
@@ -163,10 +160,9 @@ class PoolConnection(Connection):
             raise given_back()
         super()._raise_closed()
 
-    def __del__(self) -> None:
-        member = getattr(self, "_member", None)
-        if member is None:
-            return
+    def _collected(self) -> None:
+        """It was not given back."""
+        member = self._member
         where = place(member.where)
         at = f", acquired at {where}," if where else ""
         warnings.warn(

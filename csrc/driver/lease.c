@@ -154,29 +154,6 @@ lease_put(struct pool_base *pool, struct pool_member *member)
 
 /* Handles */
 
-/* A connection for the user, around a member that is his. */
-static PyObject *
-lease_handle(struct pool_base *pool, struct pool_member *member)
-{
-    struct core_state *st = pool->st;
-    PyTypeObject *type = (PyTypeObject *)pool->handle_type;
-    PyObject *handle = type->tp_alloc(type, 0);
-    if (handle == NULL) {
-        return NULL;
-    }
-    if (PyObject_SetAttr(handle, st->name__core, member->resource) < 0
-        || PyObject_SetAttr(handle, st->name__pool, (PyObject *)pool) < 0
-        || PyObject_SetAttr(handle, st->name__member, (PyObject *)member) < 0
-        || (pool->timeout != Py_None
-            && PyObject_SetAttr(handle, st->name__timeout, pool->timeout) < 0)
-        || (pool->row_factory != Py_True
-            && PyObject_SetAttr(handle, st->name__row_factory, pool->row_factory) < 0)) {
-        Py_DECREF(handle);
-        return NULL;
-    }
-    return handle;
-}
-
 /* The task that runs; NULL when there is none. */
 static PyObject *
 lease_task(struct core_state *st)
@@ -199,7 +176,7 @@ lease_acquire(struct acquiring *acquiring)
     if (member == NULL) {
         return NULL;
     }
-    PyObject *handle = lease_handle(pool, member);
+    PyObject *handle = lease_handle_new(pool, member);
     if (handle == NULL) {
         PyObject *error = compat_take_exception();
         if (lease_put(pool, member) < 0) {
@@ -218,21 +195,23 @@ lease_acquire(struct acquiring *acquiring)
 }
 
 int
-lease_release(struct pool_base *pool, PyObject *handle)
+lease_release(struct pool_base *pool, PyObject *given)
 {
     struct core_state *st = pool->st;
-    PyObject *member = PyObject_GetAttr(handle, st->name__member);
-    PyObject *engaged = member == NULL ? NULL : PyObject_GetAttr(handle, st->name__engaged);
-    int done = engaged == NULL ? -1 : 0;
-    if (engaged == Py_False && PyObject_TypeCheck(member, st->pool_member_type)) {
-        done = lease_put(pool, (struct pool_member *)member);
-        if (done > 0
-            && (PyObject_SetAttr(handle, st->name__core, pool->returned) < 0
-                || PyObject_SetAttr(handle, st->name__member, Py_None) < 0)) {
-            done = -1;
-        }
+    if (!PyObject_TypeCheck(given, st->pool_handle_type)) {
+        return 0;
     }
-    Py_XDECREF(engaged);
-    Py_XDECREF(member);
+    struct pool_handle *handle = (struct pool_handle *)given;
+    PyObject *member = handle->member;
+    if (handle->engaged || member == NULL || !PyObject_TypeCheck(member, st->pool_member_type)) {
+        return 0;
+    }
+    Py_INCREF(member);
+    int done = lease_put(pool, (struct pool_member *)member);
+    if (done > 0) {
+        Py_XSETREF(handle->core, Py_NewRef(pool->returned));
+        Py_XSETREF(handle->member, Py_NewRef(Py_None));
+    }
+    Py_DECREF(member);
     return done;
 }

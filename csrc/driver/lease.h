@@ -3,6 +3,7 @@
  * pgasync/poolkeeper.py, whose objects are built upon these types.
  *   lease.c       what is decided
  *   leasetypes.c  PoolMember, PoolCounts, PoolBase
+ *   leasehandle.c what the user gets
  *   acquiring.c   what acquire() gives */
 #ifndef DRIVER_LEASE_H
 #define DRIVER_LEASE_H
@@ -56,6 +57,19 @@ struct pool_base {
     char autocommit; /* of those that are given out */
 };
 
+/* Base of poolhandle.PoolConnection: what a user has of a member. */
+struct pool_handle {
+    PyObject_HEAD
+    PyObject *core; /* `returned` once it was given back */
+    PyObject *link;
+    PyObject *pool;
+    PyObject *member; /* None once it was given back or closed */
+    PyObject *timeout;
+    PyObject *row_factory;
+    char engaged; /* the link knows it, for its listeners */
+    char left;    /* its user has closed it */
+};
+
 enum acquiring_phase {
     ACQUIRING_NEW,
     ACQUIRING_READY, /* `result` is there to be taken */
@@ -89,6 +103,14 @@ PyObject *lease_acquire(struct acquiring *acquiring);
 
 /* Takes back what a handle holds: 1, 0 or -1 as lease_put(). */
 int lease_release(struct pool_base *pool, PyObject *handle);
+
+/* leasehandle.c */
+
+/* A handle around a member, whose resource is a connection: NULL with an exception. */
+PyObject *lease_handle_new(struct pool_base *pool, struct pool_member *member);
+
+/* Makes its type; -1 with an exception. */
+int lease_handle_type_init(struct core_state *st, PyObject *module);
 
 /* acquiring.c */
 

@@ -322,7 +322,8 @@ lease_types_init(struct core_state *st, PyObject *module)
     PyTypeObject *base = NULL;
     if (lease_add(module, &Member_spec, &st->pool_member_type) < 0
         || lease_add(module, &Counts_spec, &st->pool_counts_type) < 0
-        || acquiring_type_init(st, module) < 0 || lease_add(module, &Pool_spec, &base) < 0) {
+        || acquiring_type_init(st, module) < 0 || lease_handle_type_init(st, module) < 0
+        || lease_add(module, &Pool_spec, &base) < 0) {
         Py_XDECREF((PyObject *)base);
         return -1;
     }

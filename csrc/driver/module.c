@@ -386,6 +386,7 @@ core_exec(PyObject *module)
     X(pool_member_type)                                                                            \
     X(pool_counts_type)                                                                            \
     X(acquiring_type)                                                                              \
+    X(pool_handle_type)                                                                            \
     X(interface_error)                                                                             \
     X(data_error)                                                                                  \
     X(programming_error)                                                                           \

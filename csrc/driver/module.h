@@ -49,12 +49,6 @@
     X(types_doubted)                                                                               \
     X(types_found)                                                                                 \
     X(untraced)                                                                                    \
-    X(_core)                                                                                       \
-    X(_pool)                                                                                       \
-    X(_member)                                                                                     \
-    X(_engaged)                                                                                    \
-    X(_timeout)                                                                                    \
-    X(_row_factory)                                                                                \
     X(_finish)                                                                                     \
     X(_lease)                                                                                      \
     X(_enter_lease)                                                                                \
@@ -78,6 +72,7 @@ struct core_state {
     PyTypeObject *pool_member_type;
     PyTypeObject *pool_counts_type;
     PyTypeObject *acquiring_type;
+    PyTypeObject *pool_handle_type;
     /* pgasync.errors */
     PyObject *interface_error;
     PyObject *data_error;
