@@ -291,3 +291,59 @@ async def test_search_paths_that_differ(
         for conn in (one, two):
             await conn.close()
         await changer.execute(f"drop role {role}")
+
+
+# Locks
+
+
+@pytest.mark.parametrize("way", ["autocommit", "first", "later", "many", "stream"])
+async def test_lock_timeout_of_a_new_statement(stage: Stage, way: str) -> None:
+    """Parse waits for the lock in vain: an error, and nothing is left behind."""
+    conn, changer = stage.actor, stage.changer
+    await changer.execute("create table t (id int); insert into t values (1)")
+    await conn.execute("set lock_timeout = 30")
+    changer._core.begin("BEGIN")
+    await changer.execute("lock table t in access exclusive mode")
+    if way in ("first", "later"):
+        conn._core.begin("BEGIN")
+    if way == "later":
+        await conn.fetchval("select 5")
+    with pytest.raises(pgasync.errors.LockNotAvailable) as caught:
+        if way == "many":
+            await conn.executemany("select id from t where id = $1", [(1,), (1,)])
+        elif way == "stream":
+            async with conn.stream("select id from t where id = $1", [1]) as rows:
+                [row async for row in rows]
+        else:
+            await conn.fetchval("select id from t where id = $1", [1])
+    assert caught.value.outcome == "failed"
+    begun = way in ("first", "later")
+    assert conn._core.transaction_status == ("E" if begun else "I")
+    await conn.rollback()
+    await changer.commit()
+    assert conn._core.pending == 0
+    assert await conn.fetchval("select id from t where id = $1", [1]) == 1
+    known = "select count(*) from pg_prepared_statements where statement like $1"
+    assert await conn.fetchval(known, ["select id from t%"]) == 1
+
+
+async def test_deadlock_of_new_statements(stage: Stage) -> None:
+    """Each waits in its Parse for the table that the other has locked."""
+    pair = (stage.actor, stage.changer)
+    await stage.changer.execute("create table a (n int); create table b (n int)")
+    for conn, table in zip(pair, ("a", "b"), strict=True):
+        await conn.execute("set deadlock_timeout = 20")
+        conn._core.begin("BEGIN")
+        await conn.execute(f"lock table {table} in access exclusive mode")
+    outcome = await asyncio.gather(
+        stage.actor.fetch("select n from b where n = $1", [1]),
+        stage.changer.fetch("select n from a where n = $1", [1]),
+        return_exceptions=True,
+    )
+    (failed,) = [value for value in outcome if isinstance(value, BaseException)]
+    assert isinstance(failed, pgasync.errors.DeadlockDetected)
+    assert failed.retryable
+    for conn, value in zip(pair, outcome, strict=True):
+        assert conn._core.transaction_status == ("E" if value is failed else "T")
+        await conn.rollback()
+        assert await conn.fetch("select n from a where n = $1", [1]) == []
