@@ -119,8 +119,9 @@ struct connection {
     uint32_t backend_pid;
     uint8_t backend_key[WIRE_CANCEL_KEY_MAX];
     size_t backend_key_len;
-    unsigned long asked; /* requests sent since lend() */
-    const struct operation *sole;   /* all that was in flight at the end, only ever compared */
+    unsigned long asked; /* requests sent since lend(), but for resets */
+    const struct operation *sole;   /* all that was in flight at the end, or behind a reset;
+                                       only ever compared */
     const struct operation *unsent; /* the first of those of which no byte has left, only ever
                                       compared; NULL: there is none, or they are not known */
     int write_error;  /* errno of a failed write; the reader finds out the rest */

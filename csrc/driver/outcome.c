@@ -101,10 +101,24 @@ outcome_decide(const struct connection *conn, const struct operation *op, bool f
     return inside ? FATE_UNDONE : FATE_IN_DOUBT;
 }
 
+/* The one request that was in flight, or waited for a reset that was. NULL: none, or more. */
+static const struct operation *
+outcome_sole_borrow(const struct connection *conn)
+{
+    const struct operation *sent = conn->sent.head;
+    if (sent != conn->sent.tail) {
+        return NULL;
+    }
+    if (sent != NULL && sent->kind == OP_RESET) {
+        return conn->deferred.head == conn->deferred.tail ? conn->deferred.head : NULL;
+    }
+    return sent;
+}
+
 void
 outcome_judge(struct connection *conn)
 {
-    conn->sole = conn->sent.head == conn->sent.tail ? conn->sent.head : NULL;
+    conn->sole = outcome_sole_borrow(conn);
     bool final = outcome_is_final(conn);
     bool uncommitted = outcome_is_uncommitted(conn, final);
     bool inside = conn->session.transaction_status != 'I';
@@ -151,6 +165,9 @@ outcome_is_first(const struct connection *conn, const struct operation *op)
 {
     if (op == NULL) {
         return conn->asked == 0;
+    }
+    if (op->phase == OP_DEFERRED) {
+        return conn->asked == 0 && conn->sole == op;
     }
     return conn->asked == 1 && conn->sole == op
            && (op->fate == FATE_NOT_SENT || op->fate == FATE_UNRUN);

@@ -742,7 +742,7 @@ conn_submit(struct connection *conn, struct operation *op)
     else {
         conn_enqueue(conn, &conn->sent, op);
         conn->in_flight += 1;
-        conn->asked += 1;
+        conn->asked += op->kind != OP_RESET;
     }
     if (conn->deferred.head != NULL) {
         conn_start_deferred(conn);
@@ -760,7 +760,7 @@ conn_send_alone(struct connection *conn, struct operation *op)
     if (phase > OP_DEFERRED) {
         conn_enqueue(conn, &conn->sent, op);
         conn->in_flight += 1;
-        conn->asked += 1;
+        conn->asked += op->kind != OP_RESET;
     }
     return phase < 0 ? -1 : 0;
 }
@@ -799,7 +799,7 @@ conn_start_deferred(struct connection *conn)
         if (phase > OP_DEFERRED) {
             op_queue_push(&conn->sent, op);
             conn->in_flight += 1;
-            conn->asked += 1;
+            conn->asked += op->kind != OP_RESET;
             any = true;
             continue;
         }

@@ -423,16 +423,44 @@ async def test_time_zone_of_the_first_rows(make_pool: MakePool) -> None:
 # A reset that the server refuses
 
 
-async def test_refused_reset_ends_the_connection(make_pool: MakePool) -> None:
-    async with make_pool(max_size=1, autocommit=True) as pool:
+async def first_fetch(pool: Any) -> Any:
+    async with pool.acquire() as c:
+        return await c.fetchval("select 1")
+
+
+async def first_of_block(pool: Any) -> Any:
+    async with pool.acquire() as c, c.transaction():
+        return await c.fetchval("select 1")
+
+
+async def first_execute(pool: Any) -> Any:
+    async with pool.acquire() as c:
+        return (await (await c.execute("select 1")).fetchone())[0]
+
+
+async def first_of_pool(pool: Any) -> Any:
+    return await pool.fetchval("select 1")
+
+
+async def first_known(pool: Any) -> Any:
+    return await pool.fetchval("select 2") - 1
+
+
+FIRSTS = (first_fetch, first_of_block, first_execute, first_of_pool, first_known)
+
+
+@pytest.mark.parametrize("urgent", [False, True], ids=["riding", "at once"])
+@pytest.mark.parametrize("first", FIRSTS, ids=lambda first: first.__name__)
+async def test_refused_reset_goes_unnoticed(
+    make_pool: MakePool, first: Callable[[Any], Awaitable[Any]], urgent: bool
+) -> None:
+    """The connection ends, and the statement runs on another one."""
+    async with make_pool(max_size=1) as pool:
+        await pool.fetchval("select 2")
         (member,) = pool._state.members
         member.resource.link.baseline.settings = ((reset.PUT, ("no_such_one", "x")),)
-        await pool.execute("set work_mem = '1MB'")
-        async with pool.acquire() as c:
-            with pytest.raises(pgasync.ConnectionLost) as caught:
-                await c.fetchval("select 1")
-            assert caught.value.outcome == "not_sent"
-        assert await pool.fetchval("select 1") == 1
+        await pool.execute("do $$ begin end $$" if urgent else "set work_mem = '1MB'")
+        assert await first(pool) == 1
         assert pool.stats().opened == 2
 
 
