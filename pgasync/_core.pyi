@@ -333,7 +333,7 @@ class PoolBase:
         First come, first served. PoolTimeout after `timeout` seconds (the pool's own
         unless told), TooManyWaiting, PoolClosed, and what connect() raises when the
         server refuses and nobody has a connection that could come back."""
-    def _autocommitting(self) -> Acquiring:
+    def _autocommitting(self, timeout: float | None, /) -> Acquiring:
         """acquire() of a connection whose statements are transactions."""
     def _take(self) -> Any:
         """An idle member that was used a moment ago; None: it has to be looked for."""

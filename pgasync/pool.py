@@ -91,7 +91,9 @@ class Pool(Keeper):
         row_factory: Any = None,
         timeout: float | None = None,
     ) -> Any:
-        """All rows of a statement, which runs in autocommit; see Connection.fetch()."""
+        """All rows of a statement, which runs in autocommit; see Connection.fetch().
+        `timeout` (s), here and below, bounds the wait for a connection (PoolTimeout;
+        the pool's own unless told) and then the statement (QueryTimeout)."""
         return await self._run_once(MODE_ROWS, sql, params, row_factory, timeout)
 
     async def fetchrow(
@@ -150,7 +152,7 @@ class Pool(Keeper):
         row_factory: Any,
         timeout: float | None,
     ) -> Any:
-        async with self._autocommitting() as connection:
+        async with self._autocommitting(timeout) as connection:
             if mode == MODE_VALUE:
                 return await connection.fetchval(sql, params, timeout=timeout)
             call = connection.fetch if mode == MODE_ROWS else connection.fetchrow
@@ -165,7 +167,7 @@ class Pool(Keeper):
         timeout: float | None = None,
     ) -> Cursor:
         """Runs a statement in autocommit; the cursor holds its result."""
-        async with self._autocommitting() as connection:
+        async with self._autocommitting(timeout) as connection:
             return await connection.execute(
                 sql, params, row_factory=row_factory, timeout=timeout
             )
@@ -180,7 +182,7 @@ class Pool(Keeper):
         timeout: float | None = None,
     ) -> Cursor:
         """Runs a statement for every set of parameters, as one transaction."""
-        async with self._autocommitting() as connection:
+        async with self._autocommitting(timeout) as connection:
             return await connection.executemany(
                 sql,
                 seq_of_params,

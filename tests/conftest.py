@@ -37,7 +37,8 @@ RUNNER = "_function_scoped_runner"  # pytest-asyncio's, holding the loop of a te
 FD_FOLDER = Path("/proc/self/fd")
 CLOSE_TIMEOUT_S = 10
 GRACE_S = 0.2
-TEST_LIMIT_S = 180  # then an async test is cancelled; pyproject.toml bounds the others
+# Then an async test is cancelled; pyproject.toml bounds the others.
+TEST_LIMIT_S = float(os.environ.get("PGASYNC_TEST_LIMIT_S", "180"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

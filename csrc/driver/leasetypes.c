@@ -175,10 +175,9 @@ Pool_acquire(struct pool_base *pool, PyObject *const *args, Py_ssize_t nargs, Py
 }
 
 static PyObject *
-Pool_autocommitting(struct pool_base *pool, PyObject *unused)
+Pool_autocommitting(struct pool_base *pool, PyObject *timeout)
 {
-    (void)unused;
-    return acquiring_new(pool, Py_None, true);
+    return acquiring_new(pool, timeout, true);
 }
 
 static PyObject *
@@ -269,7 +268,7 @@ PyDoc_STRVAR(acquire_doc,
 static PyMethodDef Pool_methods[] = {
     {"acquire", (PyCFunction)(void (*)(void))Pool_acquire, METH_FASTCALL | METH_KEYWORDS,
      acquire_doc},
-    {"_autocommitting", (PyCFunction)Pool_autocommitting, METH_NOARGS, NULL},
+    {"_autocommitting", (PyCFunction)Pool_autocommitting, METH_O, NULL},
     {"_take", (PyCFunction)Pool_take, METH_NOARGS, NULL},
     {"_give", (PyCFunction)Pool_give, METH_O, NULL},
     {NULL, NULL, 0, NULL},

@@ -2,7 +2,9 @@
 server that is killed, and a pool that is resized, drained and expired meanwhile. No
 slot leaks, no session has two holders, no waiter is forgotten, and the stats add up.
 
-PGASYNC_STORM_ACQUIRES says how many (1,000,000 for the figures of the notes).
+PGASYNC_STORM_ACQUIRES says how many. The figures of the notes:
+PGASYNC_STORM_ACQUIRES=1000000 PGASYNC_TEST_LIMIT_S=3000 pytest tests/pool/test_storm.py
+-o faulthandler_timeout=3000
 """
 
 from __future__ import annotations
