@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -337,3 +338,45 @@ async def test_under_load(make_engine: MakeEngine) -> None:
             sa.text("select task, count(*) from busy group by task order by task")
         )
         assert [tuple(row) for row in counted] == list(enumerate(done))
+
+
+# Types that are dropped and made again
+
+SIZE = pg.ENUM("small", "large", name="size", create_type=False)
+GOODS = sa.Table(
+    "goods",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("size", SIZE),
+    sa.Column("sizes", pg.ARRAY(SIZE)),
+)
+MAKE_GOODS = (
+    "create type size as enum ({}); create table goods"
+    " (id int generated always as identity, size size, sizes size[])"
+)
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+async def test_enum_made_again(stage: Stage, autocommit: bool) -> None:
+    """With other labels in another order: the cached statements of the engine go on."""
+    labels = ["'small', 'large'", "'tiny', 'large', 'small'"]
+    await stage.changer.execute(MAKE_GOODS.format(labels[0]))
+    options = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
+    for turn in range(4):
+        if turn:
+            text = MAKE_GOODS.format(labels[turn % 2])
+            again = f"drop table goods; drop type size; {text}"
+            await stage.changer.execute(f"do $do$ begin {again}; end $do$")
+        for write in (True, False):
+            async with stage.engine.connect() as conn:
+                await conn.execution_options(**options)
+                if write:
+                    row = {"size": "small", "sizes": ["large", "small"]}
+                    insert = GOODS.insert().returning(GOODS.c.size)
+                    assert await conn.scalar(insert, row) == "small"
+                    await conn.execute(GOODS.insert(), [row, row])
+                    await conn.commit()
+                select = sa.select(GOODS.c.size, GOODS.c.sizes)
+                found = await conn.execute(select.where(GOODS.c.size == "small"))
+                assert [*map(tuple, found)] == [("small", ["large", "small"])] * 3
+                await conn.commit()

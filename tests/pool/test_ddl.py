@@ -7,10 +7,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
+
+import pytest
 
 import pgasync
 from ddlcases import CHANGES, Change, Mood, Read
@@ -133,20 +136,30 @@ def available(extensions: list[str]) -> tuple[Change, ...]:
     return tuple(c for c in CHANGES if not c.extension or c.extension in extensions)
 
 
-async def test_storm(dsn: str, connect: Connect, summary: list[str]) -> None:
+@pytest.fixture
+async def alone(server: Any, connect: Connect) -> AsyncIterator[str]:
+    """A database of the test's own, as extensions are dropped in it."""
+    name = f"ddl_{secrets.token_hex(6)}"
     boss = await connect(autocommit=True)
+    await boss.execute(f"create database {name}")
+    yield server.dsn_for(name)
+    await boss.execute(f"drop database {name} with (force)")
+
+
+async def test_storm(alone: str, connect: Connect, summary: list[str]) -> None:
+    boss = await connect(alone, autocommit=True)
     names = await boss.fetch("select name::text from pg_available_extensions")
     changes = available([row[0] for row in names])
     types = pgasync.TypeRegistry()
     types.register_enum(Mood, "feeling")
     done: Counter[str] = Counter()
     failed: dict[Any, Any] = {}
-    async with own_schema(dsn) as place:
+    async with own_schema(alone) as place:
         other = f"{place}_other"
         settings = {"search_path": f"{other}, {place}"}
         changers = []
         for one in changes:
-            changer = await connect(autocommit=True, server_settings=settings)
+            changer = await connect(alone, autocommit=True, server_settings=settings)
             changers.append(changer)
             await changer.execute(f"set search_path = {place}")
             await changer.execute(one.setup.replace("OTHER", other))
@@ -156,7 +169,7 @@ async def test_storm(dsn: str, connect: Connect, summary: list[str]) -> None:
             lambda _: time.monotonic() < end, itertools.cycle(every)
         )
         pool = pgasync.create_pool(
-            dsn, max_size=10, types=types, server_settings=settings
+            alone, max_size=10, types=types, server_settings=settings
         )
         async with pool:
             tasks = [
