@@ -335,6 +335,12 @@ async def test_statement_mode(server: Any, connect: Any) -> None:
     with pgbouncer.PgBouncer(server, pool_mode="statement") as bouncer:
         conn = await connect(bouncer.dsn, autocommit=True)
         assert await conn.fetchval("select $1::int", [1]) == 1
+        series = "select generate_series(1, $1::int)"
+        assert len([row async for row in conn.stream(series, [100])]) == 100
+        await conn.executemany("select $1::int", [(n,) for n in range(10)])
+        async with conn.pipeline() as pipeline:
+            result = pipeline.fetchval("select $1::int", [2])
+        assert await result == 2
         with pytest.raises(errors.ConnectionLost, match="statement pooling mode"):
             async with conn.transaction():
                 await conn.execute("select 2")
