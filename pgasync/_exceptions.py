@@ -8,6 +8,8 @@ Public as `pgasync.errors`, where the classes per SQLSTATE are too.
 import unicodedata
 from typing import Any, NamedTuple
 
+from pgasync._transient import FINAL, TRANSIENT
+
 __all__ = [
     "ConnectError",
     "ConnectionLost",
@@ -116,8 +118,16 @@ class Error(Exception):
         )
 
     @property
+    def transient(self) -> bool:
+        """Whether the same may succeed some time later without any change: by the
+        SQLSTATE, or by the class of an error that has none. It does not tell whether
+        something has run: see `safe_to_retry` and `outcome`."""
+        return self.sqlstate in TRANSIENT
+
+    @property
     def safe_to_retry(self) -> bool:
-        """Whether the protocol's state proves that the statement did not run."""
+        """Whether the protocol's state proves that the statement did not run. Whether
+        it would succeed next time is another question: see `transient`."""
         return self.outcome == "not_sent" or self._unrun
 
     @property
@@ -181,17 +191,41 @@ class ConnectError(OperationalError):
     failures: tuple[Error, ...] = ()
     """Of several hosts or addresses: why each of them failed, in the order tried."""
 
+    @property
+    def transient(self) -> bool:
+        """Whether it may succeed later: nobody answers, or the SQLSTATE says so."""
+        if self.sqlstate is not None:
+            return super().transient
+        if self.failures:
+            return any(failure.transient for failure in self.failures)
+        return isinstance(self.__cause__, (OSError, EOFError, ConnectionLost))
+
 
 class TLSError(ConnectError):
     """The TLS handshake failed, or the server is not who it should be."""
+
+    @property
+    def transient(self) -> bool:
+        """False: somebody has to do something about it."""
+        return False
 
 
 class ConnectionLost(OperationalError):
     """The connection broke; `outcome` says what became of the statement."""
 
+    @property
+    def transient(self) -> bool:
+        """True, unless the next session would end in the same way."""
+        return self.sqlstate not in FINAL
+
 
 class ProtocolViolation(ConnectionLost):
     """The peer does not speak the protocol; the connection was closed."""
+
+    @property
+    def transient(self) -> bool:
+        """False: somebody has to do something about it."""
+        return False
 
 
 class QueryTimeout(OperationalError, TimeoutError):
@@ -213,12 +247,22 @@ class InvalidCachedStatement(OperationalError):
     def retryable(self) -> bool:
         return True
 
+    @property
+    def transient(self) -> bool:
+        """True: it is prepared anew by the next use."""
+        return True
+
 
 class PipelineAborted(OperationalError):
     """A statement of a pipeline did not run, because one before it had failed:
     `__cause__` is that error. It is as if it had not been sent."""
 
     outcome = "not_sent"
+
+    @property
+    def transient(self) -> bool:
+        """What its cause is."""
+        return isinstance(self.__cause__, Error) and self.__cause__.transient
 
 
 class PoolTimeout(OperationalError, TimeoutError):
@@ -227,11 +271,21 @@ class PoolTimeout(OperationalError, TimeoutError):
 
     outcome = "not_sent"
 
+    @property
+    def transient(self) -> bool:
+        """True: connections come back."""
+        return True
+
 
 class TooManyWaiting(OperationalError):
     """More would wait for a connection than the pool's `max_waiting`."""
 
     outcome = "not_sent"
+
+    @property
+    def transient(self) -> bool:
+        """True: connections come back."""
+        return True
 
 
 class PoolClosed(InterfaceError):

@@ -5,7 +5,7 @@ import contextlib
 import re
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -21,6 +21,7 @@ from .pipeline import Pipeline
 from .registry import Registry
 from .reset import Resetting
 from .rows import scalar
+from .runtransaction import On, Policy, Run, within
 from .script import Script
 from .servercursor import ServerCursor
 from .stream import Stream
@@ -434,6 +435,40 @@ class Connection(Listening, Copying, Resetting):
         an Enum of those; InterfaceError for others and for impossible names.
         """
         return Transaction(self, isolation, readonly, deferrable, settings)
+
+    async def run_transaction(
+        self,
+        fn: Callable[..., Awaitable[R]],
+        *args: Any,
+        retries: int = 3,
+        on: On = None,
+        isolation: str | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+        settings: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> R:
+        """Runs `await fn(conn, *args)` in a transaction() block, up to `retries` times
+        more where that is the remedy, and gives its result; see Pool.run_transaction().
+        A connection that is lost stays lost. InterfaceError inside a transaction."""
+        if self._core.in_transaction or self._transactions:
+            raise InterfaceError(
+                "run_transaction() inside a transaction: a part of one cannot be run "
+                "again by itself"
+            )
+
+        def begin(connection: Connection) -> Transaction:
+            return Transaction(connection, isolation, readonly, deferrable, settings)
+
+        def lend() -> contextlib.nullcontext[Connection]:
+            return contextlib.nullcontext(self)
+
+        def call(connection: Connection) -> Awaitable[R]:
+            return fn(connection, *args)
+
+        run = Run(lend, begin, call, Policy(retries, on), lambda: not self.closed)
+        result: R = await within(run, timeout)
+        return result
 
     def pipeline(self, *, timeout: float | None = None) -> Pipeline:
         """`async with conn.pipeline() as p:` sends several statements without waiting

@@ -16,13 +16,14 @@ from .poolhandle import PoolConnection, settled
 from .poolkeeper import Hook, Keeper, close_core
 from .poolstate import PoolState
 from .poolstats import PoolStats, stats_of
+from .pooltransaction import Transacting
 
 log = logging.getLogger("pgasync.pool")
 
 CLOSE_TIMEOUT = 10.0  # s
 
 
-class Pool(Keeper):
+class Pool(Transacting, Keeper):
     """Connections that are opened once and used by many. Made by create_pool()."""
 
     async def open(self, *, timeout: float | None = None) -> "Pool":

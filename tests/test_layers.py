@@ -236,8 +236,13 @@ def edge_allowed(path: Path, module: str) -> bool:
         "errors.py",
         "_exceptions.py",
         "_sqlstates.py",
+        "_transient.py",
     ):  # _core imports them
-        return module in ("pgasync._exceptions", "pgasync._sqlstates")
+        return module in (
+            "pgasync._exceptions",
+            "pgasync._sqlstates",
+            "pgasync._transient",
+        )
     return module.partition(".")[0] == "pgasync"
 
 
