@@ -747,6 +747,9 @@ def trace_exchange(
 def after_fork() -> None:
     """Called in a forked child: every connection of the parent turns unusable."""
 
+def taints(sql: str, /) -> int:
+    """TAINT_*: what the statements of a text do to their session, by its words."""
+
 # For tests and tools: the codec table without a connection.
 def codec_table() -> list[tuple[int, int, str, int]]:
     """(oid, array_oid, name, fixed_len) per row, arrays behind scalars."""

@@ -228,6 +228,7 @@ static PyMethodDef core_methods[] = {
     {"after_fork", core_after_fork, METH_NOARGS, "To be called in a forked child."},
     {"live_objects", core_live_objects, METH_NOARGS, "How many objects of the core are alive."},
     {"row_type", core_row_type, METH_O, "The Row subclass for a tuple of column names."},
+    {"taints", core_taints, METH_O, "What the statements of a text do to a session."},
     {"codec_table", core_codec_table, METH_NOARGS, "The built-in codecs."},
     {"codec_elements", core_codec_elements, METH_NOARGS, "What built-in types are made of."},
     {"codec_kinds", core_codec_kinds, METH_NOARGS, "The kinds of codecs made at run time."},

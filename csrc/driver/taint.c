@@ -15,6 +15,16 @@ taint_of_sql(PyObject *sql)
     return taint_of_text(text, (size_t)len);
 }
 
+PyObject *
+core_taints(PyObject *module, PyObject *sql)
+{
+    (void)module;
+    if (!PyUnicode_Check(sql)) {
+        return errors_set(PyExc_TypeError, "the SQL text is a str");
+    }
+    return PyLong_FromUnsignedLong(taint_of_sql(sql));
+}
+
 /* What changes settings, for whoever wants to know which. */
 static void
 taint_log(struct connection *conn, const struct operation *op)

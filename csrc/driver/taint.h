@@ -42,6 +42,9 @@ void taint_put_prepared(const char *sql, size_t len, struct wire_buffer *names);
 /* The same as taint_of_text() for a str; 0 where it cannot be sent anyway. */
 unsigned taint_of_sql(PyObject *sql);
 
+/* _core.taints(); see _core.pyi. */
+PyObject *core_taints(PyObject *module, PyObject *sql);
+
 /* `op`, whose statement (or text) taints so, is being sent. */
 void taint_note(struct connection *conn, const struct operation *op, unsigned taints);
 

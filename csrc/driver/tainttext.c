@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* So many tokens are looked at for the end of set_config(…). */
-#define ARGUMENT_TOKENS_MAX 4096
+#define ARGUMENT_TOKENS_MAX 256
 /* NAMEDATALEN - 1: the server cuts names. */
 #define NAME_BYTES_MAX 63
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 import pgasync
 from pgasync import _core
@@ -66,6 +68,45 @@ TEXTS = {
     "do $$ begin end $$": OPAQUE,
     "discard plans": 0,
 }
+
+
+# What texts may be made of, so that every piece of the lexer has its turn.
+PIECES = (
+    *" ;,().'\"$\\-*/\n\téx1",
+    *("$$", "$a$", "--", "/*", "*/", "''", '""', "e'", "E'\\'", "U&'"),
+    *("set ", "local ", "role ", "set_config", "true", "false", "create ", "temp "),
+    *("on ", "commit ", "drop", "into ", "with ", "hold", "prepare ", "listen x"),
+    *("pg_advisory_lock", "pg_temp", "pg_settings", "do ", "select ", "session "),
+)
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_any_text(text: str) -> None:
+    taints = _core.taints(text)
+    assert taints & ~1023 == 0
+    assert _core.taints("/* a 'comment */ " + text) == taints
+    assert _core.taints("select 1;" + text) == taints
+    assert _core.taints(text.upper()) == taints or "$" in text or "é" in text
+    assert _core.taints("listen x;" + text) == taints | LISTEN
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(st.sampled_from([*TEXTS]), st.text("ab'\"$; \\é", max_size=12))
+def test_strings_do_not_count(text: str, inside: str) -> None:
+    quoted = text.replace("'", "''") + inside.replace("'", "''")
+    assert _core.taints(f"select '{quoted}'") == 0
+    assert _core.taints(f"select $q$ {text} {inside} $q$") == 0
+    assert _core.taints(f"select $q$ {text} {inside} $q$; {text}") == TEXTS[text]
+
+
+def test_long_texts() -> None:
+    """Neither many calls in each other nor a text without end take long."""
+    assert _core.taints("select " + "set_config(" * 20_000) == ROLE
+    assert _core.taints("/*" * 100_000) == 0
+    assert _core.taints("$a" * 100_000) == 0
+    many = "select " + "set_config('a', 'b', false) || " * 20_000 + "''"
+    assert _core.taints(many) == ROLE
 
 
 async def test_texts(conn: Any) -> None:
