@@ -13,6 +13,9 @@
 #define COMPAT_MODULE_SLOTS
 #endif
 
+/* Whether asyncio.current_task() is Python, and slow. */
+#define COMPAT_CURRENT_TASKS (PY_VERSION_HEX < 0x030C0000)
+
 /* What an empty tuple that PyTuple_New did not make still needs. */
 static inline void
 compat_tuple_init(PyTupleObject *tuple)

@@ -156,8 +156,15 @@ lease_put(struct pool_base *pool, struct pool_member *member)
 
 /* The task that runs; NULL when there is none. */
 static PyObject *
-lease_task(struct core_state *st)
+lease_task(struct core_state *st, PyObject *loop)
 {
+    if (st->current_tasks != NULL) {
+        PyObject *found = PyDict_GetItemWithError(st->current_tasks, loop);
+        if (found == NULL) {
+            PyErr_Clear();
+        }
+        return Py_XNewRef(found);
+    }
     PyObject *task = PyObject_CallNoArgs(st->current_task);
     if (task == NULL) {
         PyErr_Clear();
@@ -186,7 +193,7 @@ lease_acquire(struct acquiring *acquiring)
     }
     else {
         pool_lend((struct connection *)member->resource, pool->autocommit || acquiring->committing);
-        Py_XSETREF(member->holder, lease_task(pool->st));
+        Py_XSETREF(member->holder, lease_task(pool->st, pool->loop));
         Py_XSETREF(member->code, Py_XNewRef(acquiring->code));
         member->place = acquiring->place;
     }

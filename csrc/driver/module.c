@@ -251,6 +251,20 @@ import_attribute(const char *module_name, const char *name, PyObject **slot)
     return *slot == NULL ? -1 : 0;
 }
 
+/* Before CPython 3.12 current_task() is Python, which looks into a dict. */
+static void
+core_find_tasks(struct core_state *st)
+{
+    st->current_tasks = NULL;
+    if (COMPAT_CURRENT_TASKS
+        && import_attribute("asyncio.tasks", "_current_tasks", &st->current_tasks) < 0) {
+        PyErr_Clear();
+    }
+    if (st->current_tasks != NULL && !PyDict_CheckExact(st->current_tasks)) {
+        Py_CLEAR(st->current_tasks);
+    }
+}
+
 static int
 core_import(struct core_state *st)
 {
@@ -280,6 +294,7 @@ core_import(struct core_state *st)
             return -1;
         }
     }
+    core_find_tasks(st);
     return 0;
 }
 
@@ -402,6 +417,7 @@ core_exec(PyObject *module)
     X(stale)                                                                                       \
     X(cancelled_error)                                                                             \
     X(running_loop)                                                                                \
+    X(current_tasks)                                                                               \
     X(current_task)                                                                                \
     X(tuple_getter)                                                                                \
     X(multiple_statements)                                                                         \

@@ -90,6 +90,7 @@ struct core_state {
     PyObject *cancelled_error;
     PyObject *running_loop; /* asyncio._get_running_loop */
     PyObject *current_task; /* asyncio.current_task */
+    PyObject *current_tasks; /* what that looks into: {loop: task}; NULL: it is fast itself */
     PyObject *tuple_getter; /* collections._tuplegetter: what namedtuple's fields are */
     PyObject *multiple_statements;
     PyObject *context_kwnames; /* ("context",) */
