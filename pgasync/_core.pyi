@@ -458,7 +458,6 @@ class Connection:
         """The segment's end. `undo`: what was sent of it is rolled back where it is an
         implicit transaction, which happens also when one of its statements could not be
         sent. Result: None; raises what the commit raises."""
-    unnamed: bool  # statements get no name at the server; settable at any time
     detects: bool  # that is found out: errors that a pooler explains have it asked
     asking: bool  # the next statement that can takes along the question for the process
     pipelines: int  # how many are open: requests ask link.check_pipeline() then
@@ -593,6 +592,10 @@ class Connection:
         InterfaceError). Synchronous, never raises, safe without a loop, from
         another thread and in a forked child."""
     autocommit: bool  # settable when no transaction is open
+    catalog: object  # whose descriptions of statements it shares; None: nobody's
+    unnamed: bool
+    """No statement has a name on the server: each flight carries its Parse, and nothing
+    outlives it. Settable at any time; always so with a cache of size 0."""
     begin_sql: str  # what opens a transaction when autocommit is off: "BEGIN"
     @property
     def closed(self) -> bool: ...

@@ -59,8 +59,10 @@ class TypeLink:
     def _share(self, path: str | None) -> None:
         """A catalog is for connections with the same search_path, whether connect() was
         given one, or the role or the database has one. None: the server tells none."""
-        if path is not None:
-            self.catalog = introspect.catalog_of((*self._database, path))
+        database = self._database if path is None else (*self._database, path)
+        self.catalog = introspect.catalog_of(database)
+        if self.core is not None:
+            self.core.catalog = database
         _users.setdefault(self.catalog, weakref.WeakSet()).add(self)
 
     # ---------------------------------------------------------- for the core

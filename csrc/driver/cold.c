@@ -1,7 +1,10 @@
 #include "cold.h"
 
 #include "clock.h"
+#include "descriptions.h"
 #include "errors.h"
+#include "factory.h"
+#include "rider.h"
 
 /* A server whose statement_timeout ends between two flights is done with the transaction by
  * itself, and would run the second one on its own. When the answer to the first one has lain
@@ -146,4 +149,151 @@ cold_refused(struct connection *conn, struct operation *op)
     if (!cold_retry(conn, op) && !conn->closed) {
         cold_sync(conn, op);
     }
+}
+
+/* Parse and Bind together */
+
+int
+cold_put_parse(struct connection *conn, struct operation *op)
+{
+    struct statement *stmt = op->stmt;
+    wire_slice sql;
+    if (stmt_choose_name(stmt, !conn->unnamed) < 0 || !request_sql(conn, stmt->sql, &sql)) {
+        return -1;
+    }
+    op->parse = OP_PARSE_SENT;
+    wire_put_parse(&conn->out, stmt_name(stmt), sql, stmt->param_oids, stmt->params_count);
+    wire_put_describe(&conn->out, 'S', stmt_name(stmt));
+    return 0;
+}
+
+void
+cold_sent(struct connection *conn, struct operation *op)
+{
+    struct statement *stmt = op->stmt;
+    stmt->owner = conn;
+    stmt->described = true;
+    stmt->prepared = stmt->name_len > 0; /* for what is sent behind it */
+    if (conn->cache.size_max > 0 && !stmtcache_has(&conn->cache, stmt)
+        && stmtcache_put(&conn->cache, stmt) < 0) {
+        PyErr_Clear();
+        stmtcache_drop(&conn->cache, stmt, true);
+    }
+}
+
+void
+cold_unparsed(struct connection *conn, struct operation *op)
+{
+    op->parse = OP_PARSE_NONE;
+    stmtcache_drop(&conn->cache, op->stmt, true);
+}
+
+/* The format in which a column was asked for. */
+static unsigned
+cold_asked_format(const struct statement *stmt, size_t index)
+{
+    size_t codes = stmt->result_formats_len < 2 ? 0 : (stmt->result_formats_len - 2) / 2;
+    if (codes == 0) {
+        return WIRE_FORMAT_TEXT;
+    }
+    size_t at = codes == 1 ? 0 : index < codes ? index : codes - 1;
+    return wire_load_u16(stmt->result_formats + 2 + 2 * at);
+}
+
+/* Whether rows that were asked for in the formats of one statement can be read by another. */
+static bool
+cold_can_read(const struct statement *asked, const struct statement *fresh)
+{
+    for (size_t i = 0; i < fresh->columns_count; i++) {
+        if (cold_asked_format(asked, i) != (unsigned)fresh->columns[i].codec->format) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The operation's statement with the columns that it turns out to have: a new reference, NULL
+ * with an exception. */
+static struct statement *
+cold_redescribe(struct connection *conn, const struct operation *op, struct wire_event *event)
+{
+    struct statement *fresh = stmt_copy(op->stmt);
+    if (fresh == NULL) {
+        return NULL;
+    }
+    stmt_drop_columns(fresh);
+    if ((event->kind == WIRE_EV_ROW_DESCRIPTION
+         && stmt_set_columns(fresh, event->count, &event->reader) < 0)
+        || stmt_resolve(fresh, &conn->book, conn->missing) < 0) {
+        Py_DECREF(fresh);
+        return NULL;
+    }
+    return fresh;
+}
+
+/* Others find out, too. */
+static void
+cold_replace(struct connection *conn, struct statement *fresh)
+{
+    conn->st->schema_age += 1;
+    fresh->schema_age = conn_schema_age(conn);
+    fresh->described = true;
+    descriptions_put(conn, fresh);
+    if (conn->cache.size_max > 0 && stmtcache_put(&conn->cache, fresh) < 0) {
+        PyErr_Clear();
+        stmtcache_drop(&conn->cache, fresh, true);
+    }
+}
+
+/* The columns are not those that were known: the rows are decoded as what they are. -1 with
+ * an exception. */
+static int
+cold_relearn(struct connection *conn, struct operation *op, struct wire_event *event)
+{
+    struct statement *fresh = cold_redescribe(conn, op, event);
+    if (fresh == NULL) {
+        return -1;
+    }
+    cold_replace(conn, fresh);
+    bool known = PyList_GET_SIZE(conn->missing) == 0;
+    if (!known) {
+        fresh->codec_age = 0; /* looked for again when it runs next */
+        if (PyList_SetSlice(conn->missing, 0, PY_SSIZE_T_MAX, NULL) < 0) {
+            Py_DECREF(fresh);
+            return -1;
+        }
+    }
+    bool readable = known && cold_can_read(op->stmt, fresh);
+    Py_SETREF(op->stmt, fresh);
+    if (!readable && !op->abandoned) {
+        PyErr_SetString(conn->st->data_error,
+                        "the statement has other columns than it had when it was described, and "
+                        "they came in formats that were meant for those: it has run, but its rows "
+                        "cannot be read; the next time they can");
+        return -1;
+    }
+    return op->abandoned ? 0 : op_find_maker(op);
+}
+
+void
+cold_check(struct connection *conn, struct operation *op, struct wire_event *event)
+{
+    struct statement *stmt = op->stmt;
+    bool same = event->kind == WIRE_EV_NO_DATA ? !stmt->returns_rows
+                                               : stmt_has_shape(stmt, event->count, event->reader);
+    op->parse = OP_PARSE_NONE;
+    if (same) {
+        return;
+    }
+    Py_INCREF(op);
+    if (cold_relearn(conn, op, event) < 0) {
+        PyObject *error = errors_take();
+        if (op->done) {
+            Py_XDECREF(error);
+        }
+        else {
+            op_set_error(op, error);
+        }
+    }
+    Py_DECREF(op);
 }

@@ -7,6 +7,23 @@
 
 #include "connection.h"
 
+/* Nor does that, where the process has a description of it (descriptions.h), or nothing is
+ * to be named on the server: Parse, with the types of its parameters, Describe, Bind and
+ * Execute go out together. The rows are decoded by the description that comes back. */
+
+/* Parse and Describe of the operation's statement, whose Bind follows. -1 with an exception. */
+int cold_put_parse(struct connection *conn, struct operation *op);
+
+/* They are on their way. */
+void cold_sent(struct connection *conn, struct operation *op);
+
+/* The description of the head of `sent`, whose Parse came with its Bind: RowDescription or
+ * NoData. */
+void cold_check(struct connection *conn, struct operation *op, struct wire_event *event);
+
+/* The Parse was refused, or skipped. */
+void cold_unparsed(struct connection *conn, struct operation *op);
+
 /* The first flight of `op` is about to go out: whether it ends with a Flush, behind which
  * op->unsynced says that a Sync is owed. */
 void cold_begin(struct connection *conn, struct operation *op);

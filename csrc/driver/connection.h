@@ -5,6 +5,7 @@
  *   connection_type.c  the Python type: birth, death, attributes
  *   request.c     operation → bytes
  *   cold.c        statements that are not prepared yet
+ *   descriptions.c  and what the process knows of them
  *   pooled.c      whether there is a pooler
  *   rider.c       statements in front of a request
  *   write.c       bytes → socket
@@ -104,6 +105,7 @@ struct connection {
     struct operation *healing; /* the first of those held back, only ever compared; NULL:
                                   nothing is held back */
     struct stmtcache cache;
+    PyObject *catalog;   /* of descriptions: see descriptions.h; NULL or None: nobody's */
     uint64_t cold_since; /* ns: when the last description was asked for */
     unsigned long schema_age; /* counts the changes of the schema that concern it alone */
     int schema_changed;       /* by the transaction under way: see stale.c */
@@ -141,10 +143,12 @@ struct connection {
     uint64_t looked;     /* ns: the last look */
     bool cancelling;  /* CancelRequests are out: nothing new is sent */
     bool autocommit;
-    bool unnamed;     /* statements are given no names: another session may run them */
+    bool unnamed;     /* statements are given no names: another session may run them, and
+                         each flight carries its Parse */
     bool detects;     /* and that is found out, not said */
     bool asking;      /* by a question that is due: see pooled.h */
     bool path_changed; /* it has had another search_path */
+    bool temp_made;    /* it has made a temporary table */
     bool path_counts; /* and a statement was stale after that */
     bool begun;       /* a transaction is open, or its BEGIN is under way */
 };

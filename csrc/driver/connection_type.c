@@ -31,6 +31,7 @@ conn_init(struct connection *conn, PyObject *autocommit, PyObject *cache_size, P
         return -1;
     }
     conn->autocommit = on != 0;
+    conn->unnamed = size == 0;
     conn->look_every = FLOW_LOOK_FIRST;
     conn->thread = PyThread_get_thread_ident();
     conn->fork_generation = conn->st->fork_generation;
@@ -136,6 +137,7 @@ Connection_traverse(struct connection *conn, visitproc visit, void *arg)
     Py_VISIT(conn->loop);
     Py_VISIT(conn->link);
     Py_VISIT(conn->parameters);
+    Py_VISIT(conn->catalog);
     Py_VISIT(conn->tls_bridge);
     Py_VISIT(conn->lost_error);
     Py_VISIT(conn->fatal_fields);
@@ -232,6 +234,7 @@ Connection_dealloc(struct connection *conn)
     conn_release(conn);
     Py_CLEAR(conn->loop);
     Py_CLEAR(conn->parameters);
+    Py_CLEAR(conn->catalog);
     Py_CLEAR(conn->begin_sql);
     Py_CLEAR(conn->begin_due);
     Py_CLEAR(conn->missing);
@@ -408,6 +411,28 @@ Connection_get_cached_statements(struct connection *conn, void *closure)
     return PyLong_FromSsize_t(PyDict_GET_SIZE(conn->cache.by_sql));
 }
 
+static PyObject *
+Connection_get_unnamed(struct connection *conn, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(conn->unnamed);
+}
+
+static int
+Connection_set_unnamed(struct connection *conn, PyObject *value, void *closure)
+{
+    (void)closure;
+    int on = value == NULL ? -1 : PyObject_IsTrue(value);
+    if (on < 0) {
+        if (value == NULL) {
+            PyErr_SetString(PyExc_TypeError, "unnamed is a bool");
+        }
+        return -1;
+    }
+    conn->unnamed = on != 0 || conn->cache.size_max == 0;
+    return 0;
+}
+
 static PyGetSetDef Connection_getset[] = {
     {"closed", (getter)Connection_get_closed, NULL, NULL, NULL},
     {"at_home", (getter)Connection_get_at_home, NULL, NULL, NULL},
@@ -425,15 +450,16 @@ static PyGetSetDef Connection_getset[] = {
     {"autocommit", (getter)Connection_get_autocommit, (setter)Connection_set_autocommit, NULL,
      NULL},
     {"begin_sql", (getter)Connection_get_begin_sql, (setter)Connection_set_begin_sql, NULL, NULL},
+    {"unnamed", (getter)Connection_get_unnamed, (setter)Connection_set_unnamed, NULL, NULL},
     {"cached_statements", (getter)Connection_get_cached_statements, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef Connection_members[] = {
+    {"catalog", T_OBJECT, offsetof(struct connection, catalog), 0, NULL},
     {"parameters", T_OBJECT, offsetof(struct connection, parameters), READONLY, NULL},
     {"tainted", T_UINT, offsetof(struct connection, tainted), 0, NULL},
     {"resets", T_OBJECT, offsetof(struct connection, resets), READONLY, NULL},
-    {"unnamed", T_BOOL, offsetof(struct connection, unnamed), 0, NULL},
     {"detects", T_BOOL, offsetof(struct connection, detects), 0, NULL},
     {"asking", T_BOOL, offsetof(struct connection, asking), 0, NULL},
     {"pipelines", T_INT, offsetof(struct connection, pipelines), 0, NULL},

@@ -1,5 +1,6 @@
 #include "doubt.h"
 
+#include "descriptions.h"
 #include "many.h"
 
 /* A checksum of the types of its parameters, never 0. */
@@ -44,7 +45,7 @@ doubt_encoding(struct connection *conn, struct operation *op)
 {
     struct statement *stmt = op->stmt;
     if (stmt == NULL || op->described || op->piped || op->phase != OP_DEFERRED || op->doubted != 0
-        || op->done || conn->closed || !op_runs_statement(op->kind) || stmt->name_len == 0
+        || op->done || conn->closed || !op_runs_statement(op->kind)
         || conn->session.transaction_status == 'E'
         || !PyErr_ExceptionMatches(conn->st->data_error)) {
         return false;
@@ -64,6 +65,8 @@ doubt_encoding(struct connection *conn, struct operation *op)
         stmtcache_drop(&conn->cache, op->stmt, true);
         Py_CLEAR(op->stmt);
     }
+    descriptions_forget(conn, op->sql);
+    op->parse = OP_PARSE_NONE;
     return true;
 }
 

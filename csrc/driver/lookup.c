@@ -3,6 +3,7 @@
  * of. The operation that needs them waits: in front of `deferred` when it has not run,
  * in `waiter` alone when its rows are there and cannot be read yet. */
 #include "connection.h"
+#include "descriptions.h"
 #include "errors.h"
 #include "pipeline.h"
 
@@ -395,6 +396,7 @@ lookup_describe_again(struct connection *conn, struct operation *waiter)
         waiter->hints = Py_XNewRef(waiter->stmt->hints);
     }
     stmtcache_drop(&conn->cache, waiter->stmt, true);
+    descriptions_forget(conn, waiter->sql);
     Py_CLEAR(waiter->stmt);
 }
 

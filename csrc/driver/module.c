@@ -7,6 +7,7 @@
 #include "connection.h"
 #include "copyrows.h"
 #include "copyreader.h"
+#include "descriptions.h"
 #include "cursor.h"
 #include "errors.h"
 #include "lease.h"
@@ -377,7 +378,7 @@ core_exec(PyObject *module)
         || copy_rows_type_init(st, module) < 0 || copy_reader_type_init(st, module) < 0
         || conn_type_init(st, module) < 0 || tls_types_init(st, module) < 0
         || block_init(st, module) < 0 || lease_types_init(st, module) < 0
-        || core_add_constants(module) < 0) {
+        || descriptions_init(st) < 0 || core_add_constants(module) < 0) {
         return -1;
     }
     st->multiple_statements = PyErr_NewException("pgasync._core.MultipleStatements", NULL, NULL);
@@ -432,6 +433,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
 #define X(name) Py_VISIT(st->name);
     CORE_OBJECTS(X)
 #undef X
+    Py_VISIT(st->descriptions.by_key);
     return codec_types_traverse(&st->types, visit, arg);
 }
 
@@ -439,6 +441,7 @@ static int
 core_clear(PyObject *module)
 {
     struct core_state *st = state_of(module);
+    descriptions_clear(st);
 #define X(name) Py_CLEAR(st->name);
     CORE_OBJECTS(X)
 #undef X

@@ -56,6 +56,16 @@
     X(used)                                                                                        \
     X(infer)
 
+struct statement;
+
+/* Of statements, whichever connection prepared them: see descriptions.h. */
+struct descriptions {
+    PyObject *by_key; /* {(catalog, sql): Statement}, owns them */
+    struct statement *newest;
+    struct statement *oldest;
+    size_t bytes;
+};
+
 struct core_state {
     struct codec_types types;
     PyTypeObject *codec_type;
@@ -103,6 +113,7 @@ struct core_state {
 #define X(name) PyObject *name_##name;
     CORE_NAMES(X)
 #undef X
+    struct descriptions descriptions;
     unsigned long fork_generation; /* raised in every forked child */
     unsigned long schema_age;      /* counts the changes of any schema: see stale.c */
     Py_ssize_t live;               /* connections, operations and statements */

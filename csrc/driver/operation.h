@@ -36,6 +36,13 @@ enum op_kind {
 /* What the await gives. */
 enum op_mode { OP_RESULT, OP_ROWS, OP_ROW, OP_VALUE, OP_NONE };
 
+/* Of a Parse that goes out together with its Bind: see cold.h. */
+enum op_parse {
+    OP_PARSE_NONE, /* there is none, or its description has come */
+    OP_PARSE_SENT, /* nothing has come yet */
+    OP_PARSE_DONE, /* the server knows the statement */
+};
+
 enum op_phase {
     OP_DEFERRED,   /* nothing of it has been sent */
     OP_DESCRIBING, /* Parse and Describe are out; Bind and Execute follow their answer */
@@ -79,6 +86,7 @@ struct operation {
     bool stale;      /* and its statement had become stale, or may have */
     bool bound;      /* its parameters were taken: the statement runs */
     bool described;  /* its statement was parsed for it, not by an earlier operation */
+    uint8_t parse;   /* enum op_parse */
     bool unsynced;   /* the Sync behind its first flight has not been sent: see cold.h */
     bool suspected;  /* its statement was prepared before the schema changed */
     bool first;      /* its own BEGIN opened the transaction: nothing was in it before */

@@ -1,5 +1,7 @@
 #include "pipeline.h"
 
+#include "cold.h"
+
 #include "errors.h"
 #include "factory.h"
 
@@ -90,6 +92,9 @@ segment_abort_head(struct connection *conn, struct operation *op, PyObject *caus
 {
     if (!op->abandoned) {
         op_set_error(op, errors_aborted(conn->st, op->sql, cause));
+    }
+    if (op->parse == OP_PARSE_SENT) {
+        cold_unparsed(conn, op);
     }
     op->failed = true;
     conn_complete(conn, op);

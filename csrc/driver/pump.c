@@ -4,6 +4,7 @@
 #include "cold.h"
 #include "copy.h"
 #include "declared.h"
+#include "descriptions.h"
 #include "errors.h"
 #include "factory.h"
 #include "flow.h"
@@ -198,8 +199,12 @@ conn_on_error(struct connection *conn, const struct wire_event *event)
     }
     outcome_mark_refused(op);
     Py_DECREF(fields);
+    bool unparsed = op->parse == OP_PARSE_SENT;
+    if (unparsed) {
+        cold_unparsed(conn, op);
+    }
     if (op->many != NULL) {
-        many_refused(conn, op, event->rider);
+        many_refused(conn, op, event->rider || unparsed);
     }
     else if (op->piped && op->kind != OP_SYNC) {
         segment_failed(conn);
@@ -327,9 +332,11 @@ bool
 conn_remember(struct connection *conn, struct operation *op)
 {
     struct statement *stmt = op->stmt;
-    stmt->prepared = true;
+    stmt->described = true;
+    stmt->prepared = stmt->name_len > 0;
     stmt->owner = conn;
-    if (stmt->name_len > 0 && conn->cache.size_max > 0 && stmtcache_put(&conn->cache, stmt) < 0) {
+    descriptions_put(conn, stmt);
+    if (conn->cache.size_max > 0 && stmtcache_put(&conn->cache, stmt) < 0) {
         op_set_error(op, errors_take());
         return false;
     }
@@ -347,7 +354,7 @@ conn_described(struct connection *conn, struct operation *op)
         return false; /* a second try that could not be encoded */
     }
     if (op->failed || (op->error != NULL && !op->abandoned)) {
-        if (!stmt->prepared) {
+        if (!stmt->described) {
             stmtcache_drop(&conn->cache, stmt, true);
         }
         return false;
@@ -358,6 +365,9 @@ conn_described(struct connection *conn, struct operation *op)
     if (conn->sent.tail != op || conn->lookup != NULL) {
         conn_defer(conn, op); /* behind the lookup that was asked for meanwhile */
         return true;
+    }
+    if (!op->piped && !stmt->prepared) {
+        op->phase = OP_DEFERRED; /* behind the Sync somebody may have parsed another one */
     }
     return conn_went_on(conn, op, conn_encode_execution(conn, op));
 }
@@ -637,6 +647,12 @@ conn_on_event(struct connection *conn, struct wire_event *event)
     case WIRE_EV_PARAM_DESCRIPTION:
     case WIRE_EV_ROW_DESCRIPTION:
     case WIRE_EV_NO_DATA:
+        if (op->parse != OP_PARSE_NONE) {
+            if (event->kind != WIRE_EV_PARAM_DESCRIPTION) {
+                cold_check(conn, op, event);
+            }
+            break;
+        }
         if (event->kind != WIRE_EV_NO_DATA) {
             conn_on_description(op, event);
         }
@@ -666,6 +682,8 @@ conn_on_event(struct connection *conn, struct wire_event *event)
         }
         break;
     case WIRE_EV_PARSED:
+        op->parse = op->parse == OP_PARSE_NONE ? OP_PARSE_NONE : OP_PARSE_DONE;
+        break;
     case WIRE_EV_CLOSED:
         break;
     case WIRE_EV_COPY_DATA:

@@ -6,6 +6,7 @@
 #include "copy.h"
 #include "block.h"
 #include "cold.h"
+#include "descriptions.h"
 #include "doubt.h"
 #include "errors.h"
 #include "factory.h"
@@ -44,6 +45,10 @@ static void
 request_put_closes(struct connection *conn, struct plan *plan)
 {
     if (wire_buffer_size(&conn->cache.closing) == 0) {
+        return;
+    }
+    if (conn->unnamed) { /* it may not be ours to close */
+        wire_buffer_consume(&conn->cache.closing, wire_buffer_size(&conn->cache.closing));
         return;
     }
     struct wire_reader names = wire_reader_of(wire_buffer_unread(&conn->cache.closing));
@@ -205,8 +210,7 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
     if (conn->asking && request_put_question(conn, op, plan) < 0) {
         return -1;
     }
-    bool named = !conn->unnamed && (conn->cache.size_max > 0 || op->kind == OP_PREPARE);
-    struct statement *stmt = stmt_new(conn->st, op->sql, op->hints, named);
+    struct statement *stmt = stmt_new(conn->st, op->sql, op->hints, !conn->unnamed);
     if (stmt == NULL) {
         return -1;
     }
@@ -224,12 +228,23 @@ request_put_description(struct connection *conn, struct operation *op, struct pl
     return 0;
 }
 
+/* One that other connections have prepared, if there is one. */
+static void
+request_find_description(struct connection *conn, struct operation *op)
+{
+    struct statement *stmt = descriptions_find(conn, op);
+    if (stmt != NULL && stmt->hints != NULL && !conn_hints_fit(conn, op, stmt)) {
+        Py_CLEAR(stmt);
+    }
+    Py_XSETREF(op->stmt, stmt);
+}
+
 static void
 request_find_known(struct connection *conn, struct operation *op)
 {
     struct statement *stmt = op->stmt;
-    /* One without a name was described before types were looked up, which took its place. */
-    bool known = stmt != NULL && stmt->prepared && stmt->owner == conn && stmt->name_len > 0;
+    bool known = stmt != NULL && stmt->owner == conn
+                 && (stmt->prepared || (stmt->described && conn->unnamed));
     if (!known) {
         stmt = conn->cache.size_max == 0 ? NULL : stmtcache_get_borrow(&conn->cache, op->sql);
     }
@@ -238,13 +253,17 @@ request_find_known(struct connection *conn, struct operation *op)
             op->hints = Py_XNewRef(stmt->hints);
         }
         stmtcache_drop(&conn->cache, stmt, true); /* of another schema: parse again */
-        known = false;
-        stmt = NULL;
+        Py_CLEAR(op->stmt);
+        return;
     }
     if (known) {
         return;
     }
-    if (stmt != NULL && stmt->hints != NULL && !conn_hints_fit(conn, op, stmt)) {
+    if (stmt == NULL) {
+        request_find_description(conn, op);
+        return;
+    }
+    if (stmt->hints != NULL && !conn_hints_fit(conn, op, stmt)) {
         stmtcache_drop(&conn->cache, stmt, true); /* other types this time: parse again */
         stmt = NULL;
     }
@@ -252,7 +271,8 @@ request_find_known(struct connection *conn, struct operation *op)
     Py_XSETREF(op->stmt, stmt);
 }
 
-/* A statement the server still knows, or NULL: it has to be described first. So does one
+/* A statement the server still knows, or of which we know what it would say; or NULL: it has
+ * to be described first. So does one
  * whose columns do not fit the row factory: they may not be what they were. */
 static void
 request_find_statement(struct connection *conn, struct operation *op)
@@ -270,6 +290,13 @@ request_find_statement(struct connection *conn, struct operation *op)
         stmtcache_drop(&conn->cache, op->stmt, true);
         Py_CLEAR(op->stmt);
     }
+}
+
+/* Whether its Parse goes along with its Bind. */
+static inline bool
+request_is_cold(const struct connection *conn, const struct operation *op)
+{
+    return conn->unnamed || !op->stmt->prepared;
 }
 
 static int
@@ -290,6 +317,13 @@ request_put_statement(struct connection *conn, struct operation *op, struct plan
     }
     if (op->stmt->taints != 0) {
         taint_note(conn, op, op->stmt->taints);
+    }
+    if (op->phase == OP_DEFERRED && request_is_cold(conn, op)) {
+        if ((conn->asking && request_put_question(conn, op, plan) < 0)
+            || cold_put_parse(conn, op) < 0) {
+            return -1;
+        }
+        plan_steps(plan, WIRE_STEP_PARSE, WIRE_STEP_DESCRIBE_STATEMENT);
     }
     if (op->kind == OP_MANY) {
         return request_put_many(conn, op, plan);
@@ -517,6 +551,9 @@ request_sent(struct connection *conn, struct operation *op, const struct plan *p
     if (op->resetting) {
         Py_CLEAR(conn->resets);
     }
+    if (op->parse != OP_PARSE_NONE) {
+        cold_sent(conn, op);
+    }
     op->rollback = false;
     conn->segment.begun = conn->segment.begun || op->piped;
     if (plan->begin) {
@@ -583,7 +620,8 @@ conn_encode(struct connection *conn, struct operation *op)
     }
     if (phase == 0 && op->phase == OP_DEFERRED && op_runs_statement(op->kind)) {
         request_find_statement(conn, op); /* may find it too old, and have it closed */
-        if (!op->piped || op->stmt == NULL) { /* after an error it might be skipped */
+        if (!op->piped || op->stmt == NULL || request_is_cold(conn, op)) {
+            /* Behind the others of a pipeline it might be skipped. */
             request_put_closes(conn, &plan);
         }
         phase = request_put_begin(conn, op, &plan);

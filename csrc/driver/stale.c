@@ -7,6 +7,7 @@
  * was prepared before the schema changed is prepared anew instead of being tried: `age`
  * counts the changes, those that this process has made and those that it has run into. */
 #include "connection.h"
+#include "descriptions.h"
 #include "doubt.h"
 #include "errors.h"
 #include "many.h"
@@ -52,9 +53,13 @@ sql_mentions(PyObject *sql, const char *word)
 /* A new table. A temporary one may stand in front of one that statements have read so
  * far. */
 static int
-schema_table(const struct operation *op)
+schema_table(struct connection *conn, const struct operation *op)
 {
-    return sql_mentions(op->sql, "temp") ? CHANGED_HERE : CHANGED_IF_UNDONE;
+    if (!sql_mentions(op->sql, "temp")) {
+        return CHANGED_IF_UNDONE;
+    }
+    conn->temp_made = true;
+    return CHANGED_HERE;
 }
 
 /* Another search_path changes nothing for most programs: the tables of the next schema are
@@ -90,7 +95,7 @@ schema_change(struct connection *conn, const struct operation *op)
         return tag_begins(op, "ALTER ") ? CHANGED_FOR_ALL : CHANGED_NOTHING;
     case 'C':
         if (tag_begins(op, "CREATE TABLE")) {
-            return schema_table(op);
+            return schema_table(conn, op);
         }
         if (tag_begins(op, "CREATE VIEW") || tag_begins(op, "COMMIT PREPARED")) {
             return CHANGED_FOR_ALL;
@@ -111,7 +116,8 @@ schema_change(struct connection *conn, const struct operation *op)
         if (tag_begins(op, "SET")) {
             return schema_path(conn, op);
         }
-        return op->stmt != NULL && tag_begins(op, "SELECT") ? schema_table(op) : CHANGED_NOTHING;
+        return op->stmt != NULL && tag_begins(op, "SELECT") ? schema_table(conn, op)
+                                                            : CHANGED_NOTHING;
     default:
         return CHANGED_NOTHING;
     }
@@ -245,6 +251,9 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
         doubt_look_up_again(conn, op->stmt);
     }
     conn->path_counts = conn->path_counts || (plan && conn->path_changed);
+    if (op->parse == OP_PARSE_SENT && code_is(fields, "42P05")) {
+        pooled_suspect(conn);
+    }
     if (unknown) {
         pooled_suspect(conn);
         conn->schema_age += 1; /* so may be the others */
@@ -252,7 +261,9 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
     else if ((plan || types) && !op->suspected) {
         conn->st->schema_age += 1; /* a change that was not known yet */
     }
-    op->stale = unknown || plan || types || moved || might_be_stale(op, fields)
+    /* Of a description: the number of columns, for which formats are asked. */
+    bool shape = op->parse != OP_PARSE_NONE && code_is(fields, "08P01");
+    op->stale = unknown || plan || types || moved || shape || might_be_stale(op, fields)
                 || doubt_refusal(op, fields);
     /* Other errors may as well be those of a value. */
     return unknown || plan || moved
@@ -283,6 +294,7 @@ conn_note_refusal(struct connection *conn, struct operation *op, PyObject *field
     bool stale = bind_is_stale(conn, op, fields);
     if (op->stale) {
         stmtcache_drop(&conn->cache, op->stmt, true);
+        descriptions_forget(conn, op->sql);
     }
     return stale;
 }
@@ -319,6 +331,7 @@ op_reset(struct operation *op)
     op->bound = false;
     op->described = false;
     op->unsynced = false;
+    op->parse = OP_PARSE_NONE;
     op->suspected = false;
     op->looked_up = false;
     op->indeterminate = 0;

@@ -87,8 +87,10 @@ Statement_dealloc(struct statement *stmt)
 {
     PyTypeObject *type = Py_TYPE(stmt);
     PyObject_GC_UnTrack(stmt);
-    stmt->st->live -= 1;
+    stmt->st->live -= !stmt->shared;
     Py_XDECREF(stmt->sql);
+    Py_XDECREF(stmt->shape);
+    Py_XDECREF(stmt->key);
     Py_XDECREF(stmt->codecs);
     Py_XDECREF(stmt->hints);
     Py_XDECREF(stmt->fields);
@@ -122,6 +124,8 @@ stmt_copy(const struct statement *stmt)
     copy->name_len = stmt->name_len;
     copy->owner = stmt->owner;
     copy->prepared = stmt->prepared;
+    copy->described = stmt->described;
+    copy->shape = Py_XNewRef(stmt->shape);
     copy->schema_age = stmt->schema_age;
     copy->returns_rows = stmt->returns_rows;
     copy->copies = stmt->copies;
@@ -142,6 +146,36 @@ stmt_copy(const struct statement *stmt)
     copy->row_type = (PyTypeObject *)Py_XNewRef((PyObject *)stmt->row_type);
     copy->makers = Py_XNewRef(stmt->makers);
     return copy;
+}
+
+void
+stmt_share(struct statement *stmt)
+{
+    stmt->shared = true;
+    stmt->prepared = false;
+    stmt->owner = NULL;
+    Py_CLEAR(stmt->makers); /* they hold what programs gave */
+    stmt->st->live -= 1;
+}
+
+bool
+stmt_has_shape(const struct statement *stmt, size_t count, struct wire_reader fields)
+{
+    size_t len = wire_reader_left(&fields);
+    return stmt->returns_rows && stmt->shape != NULL && stmt->columns_count == count
+           && (size_t)PyBytes_GET_SIZE(stmt->shape) == len
+           && memcmp(PyBytes_AS_STRING(stmt->shape), fields.p, len) == 0;
+}
+
+int
+stmt_choose_name(struct statement *stmt, bool named)
+{
+    if (!named) {
+        stmt->name_len = 0;
+        stmt->prepared = false;
+        return 0;
+    }
+    return stmt->name_len > 0 ? 0 : stmt_make_name(stmt);
 }
 
 int
@@ -188,19 +222,34 @@ stmt_make_result_formats(struct statement *stmt)
     return 0;
 }
 
-int
-stmt_set_columns(struct statement *stmt, size_t count, struct wire_reader *fields)
+void
+stmt_drop_columns(struct statement *stmt)
 {
-    PyMem_Free(stmt->columns);
+    Py_CLEAR(stmt->shape);
+    Py_CLEAR(stmt->fields);
     Py_CLEAR(stmt->description);
     Py_CLEAR(stmt->row_type);
     Py_CLEAR(stmt->makers);
+    stmt->returns_rows = false;
     stmt->columns_count = 0;
+}
+
+int
+stmt_set_columns(struct statement *stmt, size_t count, struct wire_reader *fields)
+{
+    stmt_drop_columns(stmt);
+    PyMem_Free(stmt->columns);
     stmt->columns = PyMem_New(struct column, count + 1);
     if (stmt->columns == NULL) {
         PyErr_NoMemory();
         return -1;
     }
+    stmt->shape =
+        PyBytes_FromStringAndSize((const char *)fields->p, (Py_ssize_t)wire_reader_left(fields));
+    if (stmt->shape == NULL) {
+        return -1;
+    }
+    stmt->returns_rows = true;
     PyObject *names = PyTuple_New((Py_ssize_t)count);
     if (names == NULL) {
         return -1;

@@ -35,11 +35,15 @@ struct statement {
                           looked at again when it has been made */
     uint16_t taints;   /* what it does to its session: see taint.h */
     bool prepared;     /* the server knows it under its name */
+    bool described;    /* what it takes and gives is known */
+    bool shared;       /* it is a description of the process, and nobody's */
     unsigned long schema_age; /* conn_schema_age() when it was known to be right */
     unsigned long codec_age; /* the book's when its codecs were found; 0: not yet */
     PyObject *codecs; /* list of the Codec objects that its codecs lie in, or NULL */
     PyObject *hints;  /* tuple of the type OIDs that Parse was given (0: the server's
                          choice), or NULL */
+    PyObject *shape;  /* bytes: the columns as the server described them, or NULL */
+    PyObject *key;    /* of a description, in its dict */
     PyObject *fields; /* tuple of column names */
     PyObject *description; /* PEP 249's, built when first asked for */
     PyTypeObject *row_type; /* Row subclass, made when first needed */
@@ -57,6 +61,18 @@ struct statement *stmt_new(struct core_state *st, PyObject *sql, PyObject *hints
 
 /* The same statement (its name, types and fields) with its codecs still to be found. */
 struct statement *stmt_copy(const struct statement *stmt);
+
+/* A copy that belongs to the process: it is not counted among the objects that are alive. */
+void stmt_share(struct statement *stmt);
+
+/* Whether a description is the same as the one that the statement has. */
+bool stmt_has_shape(const struct statement *stmt, size_t count, struct wire_reader fields);
+
+/* The statement is to have a name, or none, when it is prepared next. -1 with an exception. */
+int stmt_choose_name(struct statement *stmt, bool named);
+
+/* Forgets its columns: it returns no rows. */
+void stmt_drop_columns(struct statement *stmt);
 
 /* Finds the codecs of its parameters and columns; a type that is not known is text,
  * and its OID (int) is appended to `missing`. -1 with an exception. */

@@ -62,16 +62,11 @@ stmtcache_link_newest(struct stmtcache *cache, struct statement *stmt)
     }
 }
 
-static bool
-stmtcache_has(struct stmtcache *cache, struct statement *stmt)
-{
-    return cache->newest == stmt || stmt->newer != NULL;
-}
-
 void
 stmtcache_drop(struct stmtcache *cache, struct statement *stmt, bool close)
 {
     stmt->prepared = false;
+    stmt->described = false;
     if (close && stmt->name_len > 0) {
         wire_buffer_put_cstr(&cache->closing, stmt_name(stmt));
     }
@@ -107,8 +102,10 @@ stmtcache_put(struct stmtcache *cache, struct statement *stmt)
 {
     struct statement *old = (struct statement *)PyDict_GetItemWithError(cache->by_sql, stmt->sql);
     if (old != NULL) {
+        bool prepared = stmt->prepared, described = stmt->described;
         stmtcache_drop(cache, old, false); /* the same text has the same name */
-        stmt->prepared = true;
+        stmt->prepared = prepared;
+        stmt->described = described;
     }
     while (cache->oldest != NULL && (size_t)PyDict_GET_SIZE(cache->by_sql) >= cache->size_max) {
         stmtcache_drop(cache, cache->oldest, true);

@@ -14,6 +14,13 @@ struct stmtcache {
                                    Close for each rides in front of the next request */
 };
 
+/* Whether it is there. */
+static inline bool
+stmtcache_has(const struct stmtcache *cache, const struct statement *stmt)
+{
+    return cache->newest == stmt || stmt->newer != NULL;
+}
+
 /* -1 with an exception. */
 int stmtcache_init(struct stmtcache *cache, size_t size_max, double lifetime);
 void stmtcache_clear(struct stmtcache *cache);

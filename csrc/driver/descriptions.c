@@ -1,0 +1,160 @@
+#include "descriptions.h"
+
+#include "errors.h"
+
+/* About what an entry takes beside its text and its columns. */
+#define DESCRIPTION_BYTES 600
+
+/* The list of those in use, the most recently used first */
+
+static void
+descriptions_unlink(struct descriptions *all, struct statement *stmt)
+{
+    *(stmt->newer == NULL ? &all->newest : &stmt->newer->older) = stmt->older;
+    *(stmt->older == NULL ? &all->oldest : &stmt->older->newer) = stmt->newer;
+    stmt->newer = NULL;
+    stmt->older = NULL;
+}
+
+static void
+descriptions_link(struct descriptions *all, struct statement *stmt)
+{
+    stmt->newer = NULL;
+    stmt->older = all->newest;
+    *(all->newest == NULL ? &all->oldest : &all->newest->newer) = stmt;
+    all->newest = stmt;
+}
+
+static size_t
+description_bytes(const struct statement *stmt)
+{
+    size_t shape = stmt->shape == NULL ? 0 : (size_t)PyBytes_GET_SIZE(stmt->shape);
+    return DESCRIPTION_BYTES + (size_t)PyUnicode_GET_LENGTH(stmt->sql) + 3 * shape
+           + stmt->params_count * (sizeof(uint32_t) + sizeof(void *));
+}
+
+static void
+descriptions_drop(struct descriptions *all, struct statement *stmt)
+{
+    PyObject *key = stmt->key;
+    stmt->key = NULL;
+    descriptions_unlink(all, stmt);
+    all->bytes -= description_bytes(stmt);
+    if (PyDict_DelItem(all->by_key, key) < 0) { /* frees stmt */
+        PyErr_Clear();
+    }
+    Py_DECREF(key);
+}
+
+/* (catalog, sql): a new reference. NULL, without an exception: what this connection sees is
+ * its own affair. */
+static PyObject *
+description_key(const struct connection *conn, PyObject *sql)
+{
+    if (conn->catalog == NULL || conn->path_changed || conn->temp_made || sql == NULL) {
+        return NULL;
+    }
+    PyObject *key = PyTuple_Pack(2, conn->catalog, sql);
+    PyErr_Clear();
+    return key;
+}
+
+static struct statement *
+descriptions_look_up(struct descriptions *all, PyObject *key)
+{
+    struct statement *stmt = (struct statement *)PyDict_GetItemWithError(all->by_key, key);
+    PyErr_Clear();
+    return stmt;
+}
+
+/* Use */
+
+struct statement *
+descriptions_find(struct connection *conn, const struct operation *op)
+{
+    /* Another try asks, and so does who wants to know (but for what a pipeline foresees). */
+    bool asks =
+        op->tries > 0 || op->hints != NULL || (op->kind == OP_PREPARE && op->params == NULL);
+    struct descriptions *all = &conn->st->descriptions;
+    PyObject *key = asks ? NULL : description_key(conn, op->sql);
+    struct statement *found = key == NULL ? NULL : descriptions_look_up(all, key);
+    Py_XDECREF(key);
+    bool fresh =
+        conn->schema_changed == 0 && found != NULL && found->schema_age == conn->st->schema_age;
+    if (found == NULL || ((conn->begun || op->piped) && !fresh)) {
+        return NULL;
+    }
+    descriptions_unlink(all, found);
+    descriptions_link(all, found);
+    struct statement *stmt = stmt_copy(found);
+    if (stmt == NULL) {
+        PyErr_Clear(); /* it is asked for */
+        return NULL;
+    }
+    stmt->owner = conn;
+    stmt->schema_age = conn_schema_age(conn);
+    return stmt;
+}
+
+void
+descriptions_put(struct connection *conn, struct statement *stmt)
+{
+    struct descriptions *all = &conn->st->descriptions;
+    /* What an open transaction has made nobody else sees. */
+    PyObject *key = conn->schema_changed != 0 ? NULL : description_key(conn, stmt->sql);
+    if (key == NULL) {
+        return;
+    }
+    struct statement *old = descriptions_look_up(all, key);
+    struct statement *kept = stmt_copy(stmt);
+    if (old != NULL) {
+        descriptions_drop(all, old);
+    }
+    if (kept == NULL || PyDict_SetItem(all->by_key, key, (PyObject *)kept) < 0) {
+        PyErr_Clear();
+        Py_XDECREF((PyObject *)kept);
+        Py_DECREF(key);
+        return;
+    }
+    stmt_share(kept);
+    kept->key = key;
+    kept->schema_age = conn->st->schema_age;
+    descriptions_link(all, kept);
+    all->bytes += description_bytes(kept);
+    Py_DECREF((PyObject *)kept); /* the dict has it */
+    while (PyDict_GET_SIZE(all->by_key) > DESCRIPTIONS_MAX
+           || (all->bytes > DESCRIPTIONS_BYTES_MAX && all->oldest != all->newest)) {
+        descriptions_drop(all, all->oldest);
+    }
+}
+
+void
+descriptions_forget(struct connection *conn, PyObject *sql)
+{
+    PyObject *key = description_key(conn, sql);
+    struct statement *stmt =
+        key == NULL ? NULL : descriptions_look_up(&conn->st->descriptions, key);
+    if (stmt != NULL) {
+        descriptions_drop(&conn->st->descriptions, stmt);
+    }
+    Py_XDECREF(key);
+}
+
+/* The state */
+
+int
+descriptions_init(struct core_state *st)
+{
+    st->descriptions.by_key = PyDict_New();
+    return st->descriptions.by_key == NULL ? -1 : 0;
+}
+
+void
+descriptions_clear(struct core_state *st)
+{
+    struct descriptions *all = &st->descriptions;
+    while (all->by_key != NULL && all->newest != NULL) {
+        descriptions_drop(all, all->newest);
+    }
+    Py_CLEAR(all->by_key);
+}
