@@ -81,7 +81,9 @@ descriptions_find(struct connection *conn, const struct operation *op)
     Py_XDECREF(key);
     bool fresh =
         conn->schema_changed == 0 && found != NULL && found->schema_age == conn->st->schema_age;
-    if (found == NULL || ((conn->begun || op->piped) && !fresh)) {
+    /* What is prepared ahead is for a pipeline. */
+    bool inside = conn->begun || op->piped || op->kind == OP_PREPARE;
+    if (found == NULL || (inside && !fresh)) {
         return NULL;
     }
     descriptions_unlink(all, found);

@@ -123,11 +123,14 @@ outcome_judge(struct connection *conn)
     bool uncommitted = outcome_is_uncommitted(conn, final);
     bool inside = conn->session.transaction_status != 'I';
     bool unsent = false;
+    bool skipped = false; /* with all of its pipeline */
     for (struct operation *op = conn->sent.head; op != NULL; op = op->next) {
         inside = inside || op->began != NULL;
         unsent = unsent || (conn->write_error != 0 && op == conn->unsent);
-        op->fate = (unsigned char)(unsent ? FATE_NOT_SENT
-                                          : outcome_decide(conn, op, final, inside && uncommitted));
+        skipped = op->piped && (skipped || (op->resetting && op->failed));
+        op->fate = (unsigned char)(unsent || skipped
+                                       ? FATE_NOT_SENT
+                                       : outcome_decide(conn, op, final, inside && uncommitted));
     }
 }
 

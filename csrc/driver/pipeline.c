@@ -289,6 +289,10 @@ Connection_pipe_flush(struct connection *conn, PyObject *unused)
         conn->segment.waiting.tail->flush = true;
     }
     else if (conn->encoding == NULL && segment_is_under_way(conn)) {
+        struct operation *tail = conn->sent.tail;
+        if (tail != NULL && tail->phase == OP_DESCRIBING) {
+            tail->flush = true; /* behind what follows its description */
+        }
         wire_put_flush(&conn->out);
         conn_flush(conn);
     }

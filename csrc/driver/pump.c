@@ -355,6 +355,7 @@ conn_described(struct connection *conn, struct operation *op)
     }
     if (op->failed || (op->error != NULL && !op->abandoned)) {
         if (!stmt->described) {
+            stmt->prepared = true; /* or somebody has left one of its name */
             stmtcache_drop(&conn->cache, stmt, true);
         }
         return false;

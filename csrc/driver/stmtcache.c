@@ -65,9 +65,10 @@ stmtcache_link_newest(struct stmtcache *cache, struct statement *stmt)
 void
 stmtcache_drop(struct stmtcache *cache, struct statement *stmt, bool close)
 {
+    bool named = stmt->prepared && stmt->name_len > 0;
     stmt->prepared = false;
     stmt->described = false;
-    if (close && stmt->name_len > 0) {
+    if (close && named) { /* else the name may be another one's by now */
         wire_buffer_put_cstr(&cache->closing, stmt_name(stmt));
     }
     if (stmtcache_has(cache, stmt)) {

@@ -33,8 +33,8 @@ struct statement *stmtcache_get_borrow(struct stmtcache *cache, PyObject *sql);
  * -1 with an exception. */
 int stmtcache_put(struct stmtcache *cache, struct statement *stmt);
 
-/* Forgets `stmt` if it is in the cache; with `close`, its Close will ride along
- * (whether it was cached or not). */
+/* Forgets `stmt` if it is in the cache; with `close`, its Close will ride along if it is
+ * prepared (whether it was cached or not). */
 void stmtcache_drop(struct stmtcache *cache, struct statement *stmt, bool close);
 
 /* Forgets all (DISCARD ALL, DEALLOCATE ALL): the server has none of them any more. */

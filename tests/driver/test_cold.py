@@ -427,9 +427,7 @@ async def test_given_up_between(open_kind: Connect) -> None:
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["autocommit", "first"])
-async def test_forgotten(
-    open_in: Connect begun: bool
-) -> None:
+async def test_forgotten(open_in: Connect, begun: bool) -> None:
     """As behind a pooler: the session that the next statement meets is another one."""
     conn = await open_in()
     for n in range(4):
@@ -439,22 +437,23 @@ async def test_forgotten(
         if begun:
             await conn.commit()
         await conn.execute("do $$ begin execute 'deallocate all'; end $$")
+    assert await conn.fetchval("select $1::int", [4]) == 4
     assert not conn._core.unnamed  # it was asked: there is no pooler
 
 
 async def test_forgotten_later(open_in: Connect) -> None:
-    """In the middle of a transaction: an error, once."""
+    """In the middle of a transaction: an error; the next transaction works."""
     conn = await open_in()
     assert await conn.fetchval("select $1::int", [1]) == 1
-    for n in range(3):
-        await conn.execute("do $$ begin execute 'deallocate all'; end $$")
+    conn._core.begin("BEGIN")
+    await conn.execute("do $$ begin execute 'deallocate all'; end $$")
+    with pytest.raises(errors.InvalidCachedStatement):
+        await conn.fetchval("select $1::int", [1])
+    await conn.rollback()
+    for n in range(2):
         conn._core.begin("BEGIN")
         assert await conn.fetchval("select 1") == 1
-        if n == 0:
-            with pytest.raises(errors.InvalidCachedStatement):
-                await conn.fetchval("select $1::int", [1])
-        else:
-            assert await conn.fetchval("select $1::int", [1]) == 1
+        assert await conn.fetchval("select $1::int", [n]) == n
         await conn.rollback()
 
 
@@ -468,9 +467,7 @@ async def test_taken(open_in: Connect) -> None:
     assert await second.fetchval("select 1 /* taken */") == 1
 
 
-async def test_dropped_by_the_program(
-    open_in: Connect
-) -> None:
+async def test_dropped_by_the_program(open_in: Connect) -> None:
     """Its own affair, and no sign of a pooler."""
     conn = await open_in()
     for command in ("deallocate all", "discard all"):
@@ -480,6 +477,7 @@ async def test_dropped_by_the_program(
         name = (await conn.prepare("select $1::int"))._statement.name
         await conn._core.query(f'deallocate "{name}"')
         assert await conn.fetchval("select $1::int", [1]) == 1
+    assert await conn.fetchval("select 1") == 1
     assert not conn._core.unnamed
 
 
