@@ -1,5 +1,5 @@
 """What moves rows in bulk, with the driver alone: COPY in and out, a stream, pipelined
-selects, notifications.
+selects, notifications, a pool.
 
 The rows say how far the clocks of a zone were from UTC in an hour: the package `tzdata`
 knows it for every zone.
@@ -24,6 +24,14 @@ FIRST_HOUR = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
 HOUR = datetime.timedelta(hours=1)
 ZERO = datetime.timedelta(0)
 NOTIFICATIONS = 1000
+POOL_SIZE = 10
+POOL_TASKS = 100
+POOL_NAME = "pgasync_demo_pool"
+KILL = """
+select count(pg_terminate_backend(pid, 5000)) from (
+    select pid from pg_stat_activity where application_name = $1 limit $2
+) sessions
+"""
 
 Observation = tuple[str, datetime.datetime, int]
 
@@ -199,6 +207,52 @@ async def notify(conn: pgasync.Connection, sender: pgasync.Connection) -> None:
     progress.done(f"{got:,} in order: {got / progress.seconds:,.0f}/s")
 
 
+async def pooled(
+    pool: pgasync.Pool,
+    admin: pgasync.Connection,
+    table: str,
+    zones: list[str],
+    hours: int,
+    seconds: float,
+) -> None:
+    """Many tasks on few connections, half of which are killed in the middle."""
+    sql = f"select zone, utc_offset from {table} where zone = $1 and at = $2"
+    asked = 0
+
+    async def worker(seed: int, progress: Progress) -> None:
+        nonlocal asked
+        pick = random.Random(seed)
+        while progress.seconds < seconds / 2:
+            zone = pick.choice(zones)
+            at = FIRST_HOUR + pick.randrange(hours) * HOUR
+            found = await pool.fetchrow(sql, [zone, at])
+            if found is None or found.zone != zone:
+                raise RuntimeError(f"asked for {zone} at {at}, got {found}")
+            asked += 1
+            progress.update(f"{asked:,} selects")
+
+    async def work() -> None:
+        progress, before = Progress("pool"), asked
+        await asyncio.gather(*(worker(seed, progress) for seed in range(POOL_TASKS)))
+        progress.done(
+            f"{asked - before:,} selects by {POOL_TASKS} tasks on {POOL_SIZE} "
+            f"connections: {(asked - before) / progress.seconds:,.0f}/s"
+        )
+
+    await work()
+    progress = Progress("kill")
+    half = pool.stats().size // 2
+    killed = await admin.fetchval(KILL, [POOL_NAME, half])
+    progress.done(f"{killed} of {pool.stats().size} connections ended by the server")
+    await work()
+    stats = pool.stats()
+    wait = stats.wait_seconds * 1e3 / max(stats.waited, 1)
+    Progress("stats").done(
+        f"{stats.acquired:,} acquired, no error; {stats.opened} opened, closed: "
+        f"{dict(stats.closed)}; {stats.waited:,} waited, {wait:.1f} ms each"
+    )
+
+
 async def run(dsn: str, schema: str, *, rows: int, tasks: int, seconds: float) -> None:
     """The steps, in a schema that is there."""
     zones = [row[2] for row in rows_of("zone1970.tab")]
@@ -213,3 +267,7 @@ async def run(dsn: str, schema: str, *, rows: int, tasks: int, seconds: float) -
         await copy_out(conn, table)
         await pipelined(conn, table, zones, rows, tasks, seconds)
         await notify(conn, other)
+        async with pgasync.create_pool(
+            dsn, min_size=POOL_SIZE, max_size=POOL_SIZE, application_name=POOL_NAME
+        ) as pool:
+            await pooled(pool, other, table, zones, rows // len(zones), seconds)

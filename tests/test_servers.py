@@ -75,7 +75,7 @@ def test_demo() -> None:
         output, _ = demo.communicate(timeout=120)
     assert demo.returncode == 0, output
     steps = "load", "query", "stream", "roll back", "copy in", "copy out", "pipeline"
-    for step in (*steps, "notify", "Done"):
+    for step in (*steps, "notify", "pool", "kill", "stats", "Done"):
         assert re.search(rf"^ *{step}\b", output, re.MULTILINE), output
 
 
