@@ -76,7 +76,8 @@ class Script:
             begins = not core.in_transaction and not connection._transactions
             if begins:
                 own = core.autocommit
-                core.begin("BEGIN" if own else core.begin_sql)
+                if own or not core.settings_due:
+                    core.begin("BEGIN" if own else core.begin_sql)
             await self._run_all(own)
         except BaseException as error:
             await self._give_up(error)

@@ -35,7 +35,8 @@ async def own_schema(dsn: str, name: str) -> AsyncIterator[str]:
     assert scheme in ("postgresql", "postgres"), "PGASYNC_TEST_DSN has to be a URI"
     async with pgasync.connect(dsn) as conn:
         await conn.execute(
-            f"drop schema if exists {name} cascade; create schema {name}"
+            f"drop schema if exists {name} cascade; create schema {name};"
+            f"grant usage on schema {name} to public"
         )
     separator = "&" if "?" in rest else "?"
     yield f"://{rest}{separator}options=-csearch_path%3D{name},public"

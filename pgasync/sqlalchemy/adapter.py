@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 import pgasync
 
 from .. import _core
+from ..settings import Settings
 from .url import driver_keywords
 
 try:
@@ -284,6 +285,24 @@ class Connection(AdaptedConnection):
         """The same of something awaitable, as asyncpg's dialect has it."""
         return self.run_async(lambda _connection: awaitable)
 
+    def set_local(self, settings: Mapping[str, object]) -> None:
+        """Settings of the transaction that is about to begin, as those of
+        pgasync.Connection.transaction(settings=…): they travel with its BEGIN and end
+        with it. For a `begin` event. A second call takes the place of the first.
+        InterfaceError in a transaction that has begun, and in AUTOCOMMIT."""
+        core = self._core
+        if core.autocommit:
+            raise pgasync.InterfaceError(
+                "set_local() in AUTOCOMMIT: there is no transaction whose settings "
+                "these could be"
+            )
+        core.begin(Settings(settings).behind(core.begin_sql))
+
+    def _forget_settings(self) -> None:
+        """A transaction that has sent nothing has ended: its settings with it."""
+        if self._core.settings_due and not self._core.closed:
+            self._core.rollback()  # which is done already, as nothing is sent
+
     def _begin_stream(self, name: str) -> None:
         core = self._core
         if core.autocommit and not core.in_transaction:
@@ -310,6 +329,8 @@ class Connection(AdaptedConnection):
             _needs_greenlet()
             self._streams.clear()
             await_only(self._core.commit())
+        else:
+            self._forget_settings()
 
     def rollback(self) -> None:
         """Rolls back; nothing is sent when no transaction was begun. One whose
@@ -324,6 +345,8 @@ class Connection(AdaptedConnection):
                     await_only(self._core.rollback())
             except pgasync.ConnectionLost:
                 pass
+        else:
+            self._forget_settings()
 
     def ping(self) -> None:
         """One empty message: no transaction, no statement."""
