@@ -419,6 +419,7 @@ taint_put_prepared(const char *sql, size_t len, struct wire_buffer *names)
         token.ptr -= 1;
         token.len += 1;
     }
-    wire_buffer_put(names, name, name_cut(name, kept));
-    wire_buffer_put(names, "", 1);
+    kept = name_cut(name, kept);
+    name[kept] = '\0';
+    wire_buffer_put(names, name, kept + 1); /* all of it or, without memory, nothing */
 }

@@ -51,6 +51,9 @@ DIRT = {
     "characteristics": "set session characteristics as transaction isolation level"
     " serializable, read only",
     "read only": "set default_transaction_read_only = on",
+    "read only, with more": "create temp table dirty_k (x int);"
+    " set default_transaction_isolation = serializable;"
+    " set default_transaction_read_only = on; set default_transaction_deferrable = on",
     "role": "set role pg_monitor",
     "authorization": "set session authorization pg_monitor",
     "listen": "listen dirty",
