@@ -7,23 +7,22 @@ from math import inf
 from types import TracebackType
 from typing import Any
 
-from . import conninfo, many
-from ._core import MODE_ROW, MODE_ROWS, MODE_VALUE, MultipleStatements
+from . import conninfo
 from .connection import Connection
-from .cursor import Cursor
-from .errors import ConnectionLost, InterfaceError, PoolClosed, PoolTimeout
+from .errors import InterfaceError, PoolClosed, PoolTimeout
 from .poolhandle import PoolConnection, settled
 from .poolkeeper import Hook, Keeper, close_core
-from .poolstate import PoolState
+from .poolstate import PoolState, check_limit
 from .poolstats import PoolStats, stats_of
 from .pooltransaction import Transacting
+from .poolwork import Work
 
 log = logging.getLogger("pgasync.pool")
 
 CLOSE_TIMEOUT = 10.0  # s
 
 
-class Pool(Transacting, Keeper):
+class Pool(Transacting, Work):
     """Connections that are opened once and used by many. Made by create_pool()."""
 
     async def open(self, *, timeout: float | None = None) -> "Pool":
@@ -67,6 +66,16 @@ class Pool(Transacting, Keeper):
 
     # -------------------------------------------------------------- connections
 
+    connection = Keeper.acquire  # psycopg's name
+
+    async def getconn(self, timeout: float | None = None) -> PoolConnection:
+        """acquire() by psycopg's name."""
+        return await self.acquire(timeout=timeout)
+
+    async def putconn(self, connection: Connection) -> None:
+        """release() by psycopg's name."""
+        await self.release(connection)
+
     async def release(self, connection: Connection) -> None:
         """Takes a connection back: a transaction that is open is rolled back, what
         still runs is stopped. Goes on when the caller is cancelled. InterfaceError when
@@ -81,116 +90,6 @@ class Pool(Transacting, Keeper):
         cleaning = self._give_back(connection)
         if cleaning is not None:
             await settled(cleaning)
-
-    # --------------------------------------------------------------- statements
-
-    async def fetch(
-        self,
-        sql: str,
-        params: object = None,
-        *,
-        row_factory: Any = None,
-        timeout: float | None = None,
-    ) -> Any:
-        """All rows of a statement, which runs in autocommit; see Connection.fetch().
-        `timeout` (s), here and below, bounds the wait for a connection (PoolTimeout;
-        the pool's own unless told) and then the statement (QueryTimeout)."""
-        return await self._run_once(MODE_ROWS, sql, params, row_factory, timeout)
-
-    async def fetchrow(
-        self,
-        sql: str,
-        params: object = None,
-        *,
-        row_factory: Any = None,
-        timeout: float | None = None,
-    ) -> Any:
-        """The first row of a statement, which runs in autocommit; None when it gives no
-        rows."""
-        return await self._run_once(MODE_ROW, sql, params, row_factory, timeout)
-
-    async def fetchval(
-        self, sql: str, params: object = None, *, timeout: float | None = None
-    ) -> Any:
-        """The first column of the first row, None when there are no rows; the statement
-        runs in autocommit."""
-        return await self._run_once(MODE_VALUE, sql, params, False, timeout)
-
-    async def _run_once(
-        self,
-        mode: int,
-        sql: str,
-        params: object,
-        row_factory: Any,
-        timeout: float | None,
-    ) -> Any:
-        if timeout is not None or self._config.command_timeout is not None:
-            return await self._run_in_handle(mode, sql, params, row_factory, timeout)
-        if row_factory is None:
-            row_factory = self._config.row_factory
-        member = self._grab()
-        if member is None:
-            member, handle = await self._obtain(None, None)
-            if handle is not None:
-                handle._let_go()
-        try:
-            return await member.resource.execute(sql, params, mode, row_factory)
-        except MultipleStatements:
-            pass
-        except ConnectionLost as error:
-            if not error.safe_to_retry:
-                raise
-            log.info("a statement that has not run goes to another connection")
-        finally:
-            self._put(member)
-        return await self._run_in_handle(mode, sql, params, row_factory, timeout)
-
-    async def _run_in_handle(
-        self,
-        mode: int,
-        sql: str,
-        params: object,
-        row_factory: Any,
-        timeout: float | None,
-    ) -> Any:
-        async with self._autocommitting(timeout) as connection:
-            if mode == MODE_VALUE:
-                return await connection.fetchval(sql, params, timeout=timeout)
-            call = connection.fetch if mode == MODE_ROWS else connection.fetchrow
-            return await call(sql, params, row_factory=row_factory, timeout=timeout)
-
-    async def execute(
-        self,
-        sql: str,
-        params: object = None,
-        *,
-        row_factory: Any = None,
-        timeout: float | None = None,
-    ) -> Cursor:
-        """Runs a statement in autocommit; the cursor holds its result."""
-        async with self._autocommitting(timeout) as connection:
-            return await connection.execute(
-                sql, params, row_factory=row_factory, timeout=timeout
-            )
-
-    async def executemany(
-        self,
-        sql: str,
-        seq_of_params: many.Sets,
-        *,
-        returning: bool = False,
-        row_factory: Any = None,
-        timeout: float | None = None,
-    ) -> Cursor:
-        """Runs a statement for every set of parameters, as one transaction."""
-        async with self._autocommitting(timeout) as connection:
-            return await connection.executemany(
-                sql,
-                seq_of_params,
-                returning=returning,
-                row_factory=row_factory,
-                timeout=timeout,
-            )
 
     # ---------------------------------------------------------------- the whole
 
@@ -222,8 +121,29 @@ class Pool(Transacting, Keeper):
         self._settle()
 
     def expire(self) -> None:
-        """The same as drain()."""
+        """The same as drain(), for credentials or settings that have changed: a
+        `password` that is a function is asked for every connection anew."""
         self.drain()
+
+    async def expire_connections(self) -> None:
+        """The same by asyncpg's name."""
+        self.drain()
+
+    def get_size(self) -> int:
+        """How many connections are open; asyncpg's name, see stats()."""
+        return self._state.size()
+
+    def get_idle_size(self) -> int:
+        """How many of them nobody uses; asyncpg's name."""
+        return len(self._state.idle)
+
+    def get_min_size(self) -> int:
+        """The floor; asyncpg's name."""
+        return self._state.min_size
+
+    def get_max_size(self) -> int:
+        """The limit; asyncpg's name."""
+        return self._state.max_size
 
     async def close(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Gives out no more connections and waits until all have come back. After
@@ -304,16 +224,48 @@ def create_pool(
     """A pool of connections to one database.
 
     `async with create_pool(dsn) as pool`, or `pool = await create_pool(dsn)` and `await
-    pool.close()`; without either it opens when it is first used.
+    pool.close()`; without either it opens when it is first used. It belongs to the
+    event loop that uses it first.
+
+    `min_size` connections are kept open, up to `max_size` are opened when tasks wait
+    for one. One is closed when it is `max_lifetime` seconds old (10 % more or less; 0:
+    never), when it was idle for `max_idle` seconds and is more than the floor (0:
+    never), or after `max_uses` acquires (0: never). acquire() waits for `timeout`
+    seconds (None: for ever); when `max_waiting` tasks wait already, the next one gets
+    TooManyWaiting (0: no limit). A connection that was idle for `check_after` seconds
+    (None: never) is asked by an empty query whether it is still there; whether the
+    other side has closed it is looked at every time.
+
+    Hooks are coroutine functions of the connection, which is in autocommit then:
+    `init` runs once for a new connection, `check` before each acquire (False or an
+    exception: the connection is closed, and the next one tried), `setup` before each
+    acquire (its exception goes to who acquires), `reset` at each release. What a hook
+    fails for is closed and replaced. Each has `timeout` seconds.
+
+    asyncpg's names max_inactive_connection_lifetime and max_queries stand for max_idle
+    and max_uses. All other keywords are connect()'s; `autocommit` is what connections
+    are acquired with. Raises InterfaceError for what it does not understand.
     """
+    max_idle = keywords.pop("max_inactive_connection_lifetime", max_idle)
+    max_uses = keywords.pop("max_queries", max_uses)
     state = PoolState(
         min_size,
         max_size,
-        max_waiting=max_waiting,
-        max_idle=max_idle,
-        max_lifetime=max_lifetime,
-        max_uses=max_uses,
+        max_waiting=check_limit("max_waiting", max_waiting, int),
+        max_idle=check_limit("max_idle", max_idle),
+        max_lifetime=check_limit("max_lifetime", max_lifetime),
+        max_uses=check_limit("max_uses", max_uses, int),
     )
-    given = {"init": init, "setup": setup, "check": check, "reset": reset}
-    hooks = {name: hook for name, hook in given.items() if hook is not None}
+    for name, seconds in (("timeout", timeout), ("check_after", check_after)):
+        if seconds is not None:
+            check_limit(name, seconds)
+    hooks = _hooks(init=init, setup=setup, check=check, reset=reset)
     return Pool(conninfo.parse(dsn, keywords), state, timeout, check_after, hooks)
+
+
+def _hooks(**given: Hook | None) -> dict[str, Hook]:
+    hooks = {name: hook for name, hook in given.items() if hook is not None}
+    for name, hook in hooks.items():
+        if not callable(hook):
+            raise InterfaceError(f"{name}={hook!r} is no coroutine function")
+    return hooks

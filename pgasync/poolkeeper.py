@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -88,9 +89,15 @@ class Keeper(_core.PoolBase):
         running = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = running
+            self._pid = os.getpid()
             self._now = running.time
             self._monotonic = _counts_monotonic(running)
             self._settle()
+        elif self._pid != os.getpid():
+            raise InterfaceError(
+                "the pool was opened before a fork and belongs to the parent process: "
+                "make one in the child"
+            )
         elif self._loop is not running:
             state = " (closed)" if self._loop.is_closed() else ""
             raise InterfaceError(
@@ -454,6 +461,8 @@ class Keeper(_core.PoolBase):
         which goes on whatever becomes of the caller."""
         member = handle._member
         assert member is not None
+        for stream in [*handle._link.streams]:
+            stream._close()
         handle._let_go()
         return self._put(member)
 

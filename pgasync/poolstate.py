@@ -392,3 +392,10 @@ def check_sizes(min_size: int, max_size: int) -> tuple[int, int]:
             "max_size not smaller and 1 at least"
         )
     return min_size, max_size
+
+
+def check_limit(name: str, value: Any, kinds: Any = (int, float)) -> Any:
+    """InterfaceError unless it is a number, 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
+        raise InterfaceError(f"{name}={value!r} is not a number from 0 up")
+    return value

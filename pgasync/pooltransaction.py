@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
+from . import _core
 from .connection import Connection
 from .poolhandle import PoolConnection
 from .runtransaction import On, Policy, Run, within
@@ -15,7 +16,7 @@ R = TypeVar("R")
 class Transacting:
     """Part of Pool."""
 
-    acquire: Callable[..., Any]
+    acquire: Callable[..., _core.Acquiring]
 
     def transaction(
         self,
