@@ -25,6 +25,7 @@ class Returned:
     """Takes the core's place in a connection that was given back."""
 
     closed = True
+    at_home = False
     in_transaction = False
     pending = 0
     lost_error = None

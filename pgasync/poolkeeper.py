@@ -519,8 +519,6 @@ class Keeper(_core.PoolBase):
         gone = InterfaceError("the connection was given back to its pool meanwhile")
         limit = self._config.cancel_timeout
         late = ConnectionLost(f"what ran at the release did not end within {limit:g} s")
-        for stream in [*core.link.streams]:  # type: ignore[attr-defined]
-            stream._close()
         core.end_block()
         core.starve(gone)
         core.abandon_all(gone)

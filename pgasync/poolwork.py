@@ -308,6 +308,7 @@ class PoolStream:
         await self.aclose()
 
     def __del__(self) -> None:
+        self._stream = None  # ends as any that is dropped
         handle = self._handle
         if handle is not None and handle._member is not None:
             self._keeper._forsaken(handle, handle._member)
