@@ -19,6 +19,7 @@ from typing import Any
 from dialect.flights import FlightCounter
 
 LIMIT_S = 60.0  # for one piece of work
+CALM = 5  # works of each kind, for each client, when the storm is over
 ROWS = 200
 
 SCHEMA = f"""
@@ -45,9 +46,16 @@ SERIES = "select $1::bigint, i from generate_series(1, $2::int) i"
 SLEEP = "select $1::bigint, pg_sleep($2)"
 
 
+def share(trips: Counter[int]) -> str:
+    """How many took no more than they had to."""
+    return f"{trips[0]:,} of {sum(trips.values()):,}"
+
+
 class Client:
     """One connection, or whatever gives the client one when it needs it. A statement is
     (text, parameters), rows are sequences."""
+
+    counted = True  # its round trips are its own, and go through the forwarder
 
     async def open(self, port: int) -> None:
         """Gets ready to use the forwarder at this port of 127.0.0.1."""
@@ -119,6 +127,8 @@ class PgasyncClient(Client):
 class PoolClient(Client):
     """A pgasync.Pool that all clients have in common."""
 
+    counted = False
+
     def __init__(self, pool: Any) -> None:
         self.pool = pool
 
@@ -170,6 +180,8 @@ class Storm:
         self.first: dict[str, str] = {}  # of each kind of error
         self.wrong: list[str] = []
         self.trips: Counter[int] = Counter()  # of warm works: beyond one each
+        self.calm_trips: Counter[int] = Counter()  # the same when no table changes
+        self.storming = clients
         self.ddl = asyncio.Lock()
         self.reopened = 0
 
@@ -305,6 +317,24 @@ class Storm:
         self.statements += ran
         self.left -= ran
 
+    async def calm(self, client: Client, number: int, counter: FlightCounter) -> None:
+        """When nothing changes any more: what each statement takes that is known."""
+        self.storming -= 1
+        while self.storming > 0:
+            await asyncio.sleep(0.01)
+        try:
+            for sql in PLAIN:
+                await client.fetch(sql, [0, 1])
+            self.statements += len(PLAIN) + await self.transaction(client, number)
+            for _ in range(CALM):
+                for work, commits in ((Storm.plain, 0), (Storm.transaction, 1)):
+                    before = counter.count
+                    ran = await asyncio.wait_for(work(self, client, number), LIMIT_S)
+                    self.calm_trips[counter.count - before - ran - commits] += 1
+                    self.statements += ran
+        except Exception as error:
+            self.note("calm", error)
+
     def note(self, work: str, error: Exception) -> None:
         cause: Any = getattr(error, "orig", None) or error
         kind = type(cause).__name__
@@ -328,6 +358,8 @@ class Storm:
             await client.open(counter.port)
             while self.left > 0:
                 await self.one(client, number, counter)
+            if client.counted:
+                await self.calm(client, number, counter)
             await client.close()
 
     async def run(self, statements: int) -> None:
@@ -351,6 +383,6 @@ class Storm:
         return (
             f"{self.statements:,} statements of {self.clients} clients, {errors} errors"
             + (f": {kinds}" if errors else "")
-            + f"; {self.trips[0]:,} of {sum(self.trips.values()):,} works of warm"
-            " statements took one round trip each"
+            + f"; one round trip for each warm statement in {share(self.trips)} works"
+            f" while tables change, in {share(self.calm_trips)} when they do not"
         )

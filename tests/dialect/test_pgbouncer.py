@@ -66,6 +66,8 @@ async def make(
 class EngineClient(poolerstorm.Client):
     """Takes a connection of the engine's for each piece of work."""
 
+    counted = False
+
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
 

@@ -45,6 +45,7 @@ async def storm(bouncer: pgbouncer.PgBouncer, make: Any) -> poolerstorm.Storm:
 async def test_connections(bouncer: pgbouncer.PgBouncer, summary: list[str]) -> None:
     make = poolerstorm.PgasyncClient
     made = await storm(bouncer, lambda number: make())
+    assert set(made.calm_trips) == {0}, made.report()
     summary.append(f"PgBouncer: {made.report()}")
 
 
