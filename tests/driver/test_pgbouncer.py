@@ -11,6 +11,7 @@ import pytest
 
 import pgasync
 import pgbouncer
+import servers
 from pgasync import errors
 
 pytestmark = pytest.mark.usefixtures("poolers_expected")
@@ -243,6 +244,20 @@ async def test_other_server_connections(
     first = await conn.fetchval("select pg_backend_pid()")
     await asyncio.to_thread(bouncer.admin, "RECONNECT")
     assert await conn.fetchval("select pg_backend_pid()") != first
+
+
+async def test_server_restarts(connect: Any) -> None:
+    """Between two transactions nobody notices; inside of one it is an error."""
+    with servers.Server() as behind, pgbouncer.PgBouncer(behind) as bouncer:
+        conn = await connect(bouncer.dsn, autocommit=True)
+        other = await connect(bouncer.dsn)
+        assert await conn.fetchval("select 1") == 1
+        await other.fetchval("select 1")
+        await asyncio.to_thread(behind.restart)
+        with pytest.raises(errors.OperationalError):
+            await other.fetchval("select 1")
+        assert other.closed
+        assert await conn.fetchval("select 1") == 1
 
 
 @pytest.mark.parametrize("kill", [False, True])
