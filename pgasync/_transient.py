@@ -23,7 +23,6 @@ TRANSIENT = {
     "57P05": "the session was idle for too long",
     "58000": "trouble with the operating system",
     "58030": "trouble with a disk",
-    "72000": "the snapshot is too old",
     "HV00N": "a foreign server cannot be reached",
 }
 
