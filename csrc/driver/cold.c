@@ -245,6 +245,20 @@ cold_replace(struct connection *conn, struct statement *fresh)
     }
 }
 
+/* Types of its columns are not known yet: its rows wait until they have been looked up. -1
+ * with an exception. */
+static int
+cold_await_columns(struct connection *conn, const struct statement *asked, struct statement *fresh)
+{
+    for (size_t i = 0; i < fresh->columns_count; i++) {
+        if (fresh->columns[i].codec == &codec_unknown) {
+            fresh->columns[i].codec = conn_codec_to_come(cold_asked_format(asked, i));
+        }
+    }
+    fresh->codec_age = STMT_CODECS_TO_COME;
+    return PyList_SetSlice(conn->missing, 0, PY_SSIZE_T_MAX, NULL);
+}
+
 /* The columns are not those that were known: the rows are decoded as what they are. -1 with
  * an exception. */
 static int
@@ -255,15 +269,11 @@ cold_relearn(struct connection *conn, struct operation *op, struct wire_event *e
         return -1;
     }
     cold_replace(conn, fresh);
-    bool known = PyList_GET_SIZE(conn->missing) == 0;
-    if (!known) {
-        fresh->codec_age = 0; /* looked for again when it runs next */
-        if (PyList_SetSlice(conn->missing, 0, PY_SSIZE_T_MAX, NULL) < 0) {
-            Py_DECREF(fresh);
-            return -1;
-        }
+    if (PyList_GET_SIZE(conn->missing) > 0 && cold_await_columns(conn, op->stmt, fresh) < 0) {
+        Py_DECREF(fresh);
+        return -1;
     }
-    bool readable = known && cold_can_read(op->stmt, fresh);
+    bool readable = cold_can_read(op->stmt, fresh);
     Py_SETREF(op->stmt, fresh);
     if (!readable && !op->abandoned) {
         PyErr_SetString(conn->st->data_error,

@@ -327,6 +327,10 @@ int conn_lookup_start(struct connection *conn, struct operation *waiter, PyObjec
 /* Sends conn->lookup, if it could not be sent so far and now can be. */
 void conn_lookup_late(struct connection *conn);
 
+/* Stands for the codec of a column whose type is looked up when the rows are there; they
+ * come in this format. */
+const struct codec *conn_codec_to_come(unsigned format);
+
 /* Keeps a row whose types are missing, to be decoded later. -1 with an exception. */
 int conn_postpone_row(struct connection *conn, struct operation *op, struct wire_reader cells);
 

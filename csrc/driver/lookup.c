@@ -172,6 +172,39 @@ conn_lookup_late(struct connection *conn)
     }
 }
 
+/* Columns whose types are not known when their rows come */
+
+static PyObject *
+lookup_decode_later(const struct codec *self, struct codec_ctx *ctx, wire_slice value)
+{
+    const struct connection *conn = ctx->find_arg;
+    const struct statement *stmt = conn->sent.head->stmt;
+    (void)value;
+    for (size_t i = 0; i < stmt->columns_count; i++) {
+        if (stmt->columns[i].codec->decode == lookup_decode_later) {
+            codec_miss(self, ctx, stmt->columns[i].type_oid);
+        }
+    }
+    return NULL;
+}
+
+static const struct codec lookup_to_come[] = {
+    {.name = "a type that is looked up",
+     .decode = lookup_decode_later,
+     .fixed_len = -1,
+     .format = WIRE_FORMAT_TEXT},
+    {.name = "a type that is looked up",
+     .decode = lookup_decode_later,
+     .fixed_len = -1,
+     .format = WIRE_FORMAT_BINARY},
+};
+
+const struct codec *
+conn_codec_to_come(unsigned format)
+{
+    return &lookup_to_come[format == WIRE_FORMAT_BINARY];
+}
+
 /* Rows that could not be read */
 
 /* Keeps (index, bytes) for later, with the OIDs that were missing. -1 with an exception. */

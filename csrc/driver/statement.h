@@ -9,6 +9,9 @@
 
 #define STMT_NAME_MAX 48
 
+/* A codec_age: codecs of its columns are to be found when its rows have come. */
+#define STMT_CODECS_TO_COME (~0ul)
+
 struct column {
     const struct codec *codec;
     uint32_t type_oid;

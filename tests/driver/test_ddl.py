@@ -347,3 +347,40 @@ async def test_deadlock_of_new_statements(stage: Stage) -> None:
         assert conn._core.transaction_status == ("E" if value is failed else "T")
         await conn.rollback()
         assert await conn.fetch("select n from a where n = $1", [1]) == []
+
+
+@pytest.mark.parametrize("way", ["rows", "row", "value", "stream", "many"])
+async def test_first_use_behind_a_change(
+    place: str, connect: Connect, way: str
+) -> None:
+    """A statement that the process knows from another connection, whose columns have
+    become of types that nobody has met since: its rows wait until those are known."""
+    settings = {"search_path": place}
+    opened = [
+        await connect(autocommit=True, server_settings=settings) for _ in range(3)
+    ]
+    one, two, changer = opened
+    await changer.execute("create type pair as (x int, y int)")
+    await changer.execute("create table t (m pair, n int); insert into t values (null)")
+    sql = "update t set n = n returning *"
+    assert await one.fetch(sql) == [(None, None)]
+    await changer.execute(
+        "do $do$ begin drop table t; drop type pair; create type pair as (a text);"
+        " create type mood as enum ('sad'); create table t (m pair[], n mood);"
+        " insert into t values ('{(x),(y)}', 'sad'), (null, null); end $do$"
+    )
+    expected = [([("x",), ("y",)], "sad"), (None, None)]
+    if way == "rows":
+        assert await two.fetch(sql) == expected
+    elif way == "row":
+        assert await two.fetchrow(sql) == expected[0]
+    elif way == "value":
+        assert await two.fetchval(sql) == expected[0][0]
+    elif way == "stream":
+        async with two.stream(sql) as rows:
+            assert [row async for row in rows] == expected
+    else:
+        done = await two.executemany(sql, [(), ()], returning=True)
+        assert await done.fetchall() == expected
+    for conn in (two, one):
+        assert await conn.fetch(sql) == expected
