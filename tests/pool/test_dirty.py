@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import re
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -320,6 +321,59 @@ async def test_unused_handle_keeps_what_is_due(make_pool: MakePool) -> None:
         with pytest.raises(pgasync.DataError):
             await pool.fetchval("select set_config('dirty.tenant', $1, false)", (b"",))
         assert await pool.fetchrow(QUESTION) == clean
+
+
+SEEN = """
+select current_setting('work_mem'), current_setting('TimeZone'),
+    coalesce(current_setting('dirty.tenant', true), ''), current_user,
+    (select count(*) from pg_listening_channels()),
+    (select count(*) from pg_class where relnamespace = pg_my_temp_schema()),
+    (select count(*) from pg_cursors where is_holdable),
+    (select count(*) from pg_prepared_statements where from_sql)
+"""
+MESS = (
+    "set work_mem = '1MB'",
+    "set time zone 'Asia/Tokyo'",
+    "select set_config('dirty.tenant', 'evil', false)",
+    "set role pg_monitor",
+    "listen dirty_storm",
+    "create temp table dirty_storm (x int)",
+    "declare dirty_storm cursor with hold for select 1",
+    "prepare dirty_storm as select 1",
+    "select pg_advisory_lock_shared(1)",
+    "select pg_sleep(60)",
+    "select 1 / 0",
+    "begin",
+)
+
+
+async def test_storm(make_pool: MakePool) -> None:
+    """Users that are cancelled anywhere, that release with statements under way, and
+    that fail: whoever comes next finds nothing."""
+    chance = random.Random(20261121)
+    found: list[Any] = []
+
+    async def use(pool: Any) -> None:
+        async with pool.acquire() as c:
+            c.autocommit = True
+            if chance.random() < 0.8:
+                found.append(await c.fetchrow(SEEN))
+            for sql in chance.sample(MESS, 3):
+                await c.execute(sql)
+
+    async def user(pool: Any) -> None:
+        for _ in range(60):
+            task = asyncio.ensure_future(use(pool))
+            await asyncio.wait({task}, timeout=chance.random() * 0.03)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async with make_pool(max_size=4, timestamptz="session") as pool:
+        clean = await pool.fetchrow(SEEN)
+        await asyncio.gather(*(user(pool) for _ in range(12)))
+        assert {*found} <= {clean}
+        assert len(found) > 10
+        assert await pool.fetchrow(SEEN) == clean
 
 
 # What init= has set
