@@ -83,6 +83,7 @@ class Pool(Transacting, Work):
         if getattr(connection, "_pool", None) is not self:
             raise InterfaceError(f"{connection!r} is not a connection of this pool")
         assert isinstance(connection, PoolConnection)
+        connection._moving = False
         if connection._member is None:
             if connection._left:
                 return  # it was closed, which has freed its place

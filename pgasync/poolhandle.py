@@ -73,6 +73,7 @@ class PoolConnection(_core.PoolHandle, Connection):
     _notice_listeners = Lazily(lambda self: self._told({}))
     _termination_listeners = Lazily(lambda self: self._told({}))
     _revivals = 0
+    _moving = False  # between two cores: False again when nobody wants the second
 
     def __init__(self, pool: "Keeper", member: Member) -> None:
         self._core = member.resource
@@ -100,9 +101,11 @@ class PoolConnection(_core.PoolHandle, Connection):
             super().terminate()
             self._member = None
             self._pool._closed_by_holder(member)
+        self._moving = False
 
     async def close(self, *, timeout: float | None = 10.0) -> None:
         """Ends the session, and frees the place in the pool; see Connection.close()."""
+        self._moving = False
         if self._member is not None:
             await super().close(timeout=timeout)
 
@@ -116,7 +119,8 @@ class PoolConnection(_core.PoolHandle, Connection):
         self._revivals += 1
         if self._revivals > REVIVALS_MAX:
             return False
-        await self._pool._exchange(self, member)
+        if not await self._pool._exchange(self, member):
+            return False
         for transaction in self._transactions:
             transaction._move()
         return True
@@ -194,6 +198,7 @@ def place(where: Where) -> str:
 async def finish(handle: PoolConnection, error: BaseException | None) -> None:
     """Ends what is open in the way of `async with`, and gives the connection back."""
     core, pool = handle._core, handle._pool
+    handle._moving = False
     if handle._member is None:
         return  # it was released inside the block
     try:

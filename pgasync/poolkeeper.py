@@ -273,19 +273,26 @@ class Keeper(_core.PoolBase):
         handle._core.lend(self._autocommit)
         return handle
 
-    async def _exchange(self, handle: PoolConnection, lost: Member) -> None:
+    async def _exchange(self, handle: PoolConnection, lost: Member) -> bool:
         """Another connection for a handle whose own has ended, as acquire() gives it.
-        Without one the handle is closed."""
+        Without one the handle is closed. False: its holder is done with it."""
         holder, where = lost.holder, lost.where
-        handle._member, handle._left = None, True
-        self._put(lost)
-        member, spare = await self._obtain(None, where)
+        handle._member, handle._left, handle._moving = None, True, True
+        try:
+            self._put(lost)
+            member, spare = await self._obtain(None, where)
+        finally:
+            wanted, handle._moving = handle._moving, False
         if spare is not None:
             spare._let_go()
+        if not wanted:
+            self._put(member)
+            return False
         member.holder, member.where = holder, where
         handle._left = False
         handle._take(member)
         log.info("the first statement since acquire() goes to another connection")
+        return True
 
     def _grab(self) -> Member | None:
         """A connection that is there and needs no second look."""

@@ -364,3 +364,36 @@ async def test_cancelled_while_another_is_opened(
     assert await pool.fetchval("select count(*) from stale_rows") == 0
     await pool.close()
     assert pool.stats().size == 0
+
+
+@pytest.mark.parametrize("how", ["release", "terminate", "close", "cancel"])
+async def test_nobody_wants_the_other_one(
+    make_pool: MakePool, server: Any, how: str
+) -> None:
+    """The holder is done with it while another connection is opened for its statement:
+    that one goes back to the pool."""
+    pool = small(make_pool)
+    conn = await pool.acquire()
+    terminate(server)
+    await notice()
+    asking = asyncio.ensure_future(conn.fetchval("select 1"))
+    await asyncio.sleep(0)
+    assert pool.stats().opening == 1
+    if how == "release":
+        await pool.release(conn)
+    elif how == "terminate":
+        conn.terminate()
+    elif how == "close":
+        await conn.close()
+    else:
+        asking.cancel()
+    await asyncio.wait({asking})
+    if how != "cancel":
+        assert isinstance(asking.exception(), errors.ConnectionLost)
+    await notice()
+    assert conn.closed
+    with pytest.raises(pgasync.Error):
+        await conn.fetchval("select 1")
+    stats = pool.stats()
+    assert (stats.size, stats.used, stats.acquired) == (1, 0, stats.released)
+    assert await pool.fetchval("select 2") == 2
