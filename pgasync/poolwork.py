@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from enum import Enum
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from . import many
 from ._core import MODE_ROW, MODE_ROWS, MODE_VALUE, MultipleStatements
@@ -22,10 +22,39 @@ from .stream import Stream
 
 log = logging.getLogger("pgasync.pool")
 
+R = TypeVar("R")
+
 
 class Work(Keeper):
     """The methods of a Pool that run statements, each on some connection of it."""
 
+    @overload
+    async def fetch(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: None = None,
+        timeout: float | None = None,
+    ) -> list[Any]: ...
+    @overload
+    async def fetch(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: type[dict[str, Any]],
+        timeout: float | None = None,
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    async def fetch(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Callable[..., R],
+        timeout: float | None = None,
+    ) -> list[R]: ...
     async def fetch(
         self,
         sql: str,
@@ -39,6 +68,33 @@ class Work(Keeper):
         the pool's own unless told) and then the statement (QueryTimeout)."""
         return await self._run_once(MODE_ROWS, sql, params, row_factory, timeout)
 
+    @overload
+    async def fetchrow(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: None = None,
+        timeout: float | None = None,
+    ) -> Any: ...
+    @overload
+    async def fetchrow(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: type[dict[str, Any]],
+        timeout: float | None = None,
+    ) -> dict[str, Any] | None: ...
+    @overload
+    async def fetchrow(
+        self,
+        sql: str,
+        params: object = None,
+        *,
+        row_factory: Callable[..., R],
+        timeout: float | None = None,
+    ) -> R | None: ...
     async def fetchrow(
         self,
         sql: str,
