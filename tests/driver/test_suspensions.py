@@ -256,6 +256,20 @@ async def failed_block(room: Room, conn: Any) -> None:
         pass
 
 
+async def reset(room: Room, conn: Any) -> None:
+    conn.autocommit = False
+    await conn.execute("set work_mem = '1MB'")
+    await conn.execute(f"insert into {room.name} values (1)")
+    await conn.reset()
+
+
+async def reset_busy(room: Room, conn: Any) -> None:
+    stream = conn.stream("select generate_series(1, 1000000)")
+    await stream.__anext__()
+    await conn.reset()
+    assert await conn.fetchval("select 1") == 1
+
+
 WORKS: dict[str, Work] = {
     "execute": lambda room, conn: conn.execute(fresh("select $1::int"), [1]),
     "fetch": lambda room, conn: conn.fetch(fresh("select 1")),
@@ -286,6 +300,8 @@ WORKS: dict[str, Work] = {
     "cursors": cursors,
     "block": block,
     "failed block": failed_block,
+    "reset": reset,
+    "reset busy": reset_busy,
 }
 
 
