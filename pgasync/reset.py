@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from . import _core
+from .errors import ConnectionLost
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -115,10 +116,32 @@ def _names(settings_log: SettingsLog) -> Iterator[str]:
                     yield text
 
 
-def due(core: _core.Connection, everything: bool = False) -> _core.Operation | None:
-    """Has undone what was done to the session since remember(), or everything that
-    could have been: in front of the next request, or at once where others can feel it
-    (the operation, which need not be awaited). Only when the session is at rest."""
+def due(core: _core.Connection) -> None:
+    """Has undone what was done to the session since remember(): in front of the next
+    request, or at once where others can feel it; nobody waits for that, but it has an
+    end. Only when the session is at rest."""
+    operation = _undo(core)
+    if operation is None or operation.done():
+        return
+    limit = _link(core).config.cancel_timeout
+    timer = core.loop.call_later(limit, _expire, core, operation, limit)
+    operation.add_done_callback(lambda _: timer.cancel())
+
+
+def _expire(core: _core.Connection, operation: _core.Operation, limit: float) -> None:
+    if operation.done():
+        return
+    late = ConnectionLost(
+        f"the reset of the session did not end within {limit:g} s; the connection is "
+        "closed"
+    )
+    late.outcome = "not_sent"  # whatever waits behind it
+    core.terminate(late)
+    _link(core).ended(core)
+
+
+def _undo(core: _core.Connection, everything: bool = False) -> _core.Operation | None:
+    """The operation that is under way, if what is due could not wait."""
     link = _link(core)
     base = link.baseline or Baseline(dict(core.parameters))
     flags = ALL if everything else _flags(core, base)
@@ -217,6 +240,6 @@ class Resetting:
         connection._notice_listeners.clear()
         if connection._channels is not None:
             connection._channels.end(None)
-        operation = due(core, everything=True)
+        operation = _undo(core, everything=True)
         assert operation is not None
         await connection._wait(operation, timeout)

@@ -521,6 +521,25 @@ async def test_refused_reset_goes_unnoticed(
         assert pool.stats().opened == 2
 
 
+async def test_reset_without_an_answer(make_pool: MakePool) -> None:
+    """Within cancel_timeout; who waits behind it is not kept waiting longer."""
+    async with make_pool(max_size=1, cancel_timeout=0.2) as pool:
+        await pool.fetchval("select 2")
+        (member,) = pool._state.members
+        member.resource.link.baseline.settings = (("select pg_sleep(60)", ()),)
+        await pool.execute("do $$ begin end $$")
+        assert await pool.fetchval("select 2") == 2
+        assert pool.stats().opened == 2
+        (member,) = pool._state.members
+        member.resource.link.baseline.settings = (("select pg_sleep(60)", ()),)
+        await pool.execute("do $$ begin end $$")
+        async with pool.acquire() as c:
+            with pytest.raises(pgasync.ConnectionLost, match="did not end") as caught:
+                await c.fetchval("select 2")
+            assert caught.value.safe_to_retry
+        assert await pool.fetchval("select 2") == 2
+
+
 # Connection.reset()
 
 
