@@ -67,6 +67,18 @@ descriptions_look_up(struct descriptions *all, PyObject *key)
     return stmt;
 }
 
+/* Whether both are the same bytes, or NULL. */
+static bool
+description_bytes_equal(PyObject *one, PyObject *other)
+{
+    if (one == NULL || other == NULL) {
+        return one == other;
+    }
+    size_t len = (size_t)PyBytes_GET_SIZE(one);
+    return len == (size_t)PyBytes_GET_SIZE(other)
+           && memcmp(PyBytes_AS_STRING(one), PyBytes_AS_STRING(other), len) == 0;
+}
+
 /* Use */
 
 struct statement *
@@ -96,6 +108,23 @@ descriptions_find(struct connection *conn, const struct operation *op)
     stmt->owner = conn;
     stmt->schema_age = conn_schema_age(conn);
     return stmt;
+}
+
+bool
+descriptions_differ(const struct connection *conn, const struct statement *stmt)
+{
+    PyObject *key = description_key(conn, stmt->sql);
+    const struct statement *found =
+        key == NULL ? NULL : descriptions_look_up(&conn->st->descriptions, key);
+    Py_XDECREF(key);
+    if (found == NULL) {
+        return false;
+    }
+    size_t params = stmt->params_count * sizeof(uint32_t);
+    return found->params_count != stmt->params_count
+           || memcmp(found->param_oids, stmt->param_oids, params) != 0
+           || found->returns_rows != stmt->returns_rows
+           || !description_bytes_equal(found->shape, stmt->shape);
 }
 
 void

@@ -18,6 +18,10 @@
  * must not refuse it: in a transaction that has begun. */
 struct statement *descriptions_find(struct connection *conn, const struct operation *op);
 
+/* Whether the process has learned since that a statement of this connection takes or gives
+ * something else. */
+bool descriptions_differ(const struct connection *conn, const struct statement *stmt);
+
 /* Keeps what the server has said of the statement just now. */
 void descriptions_put(struct connection *conn, struct statement *stmt);
 

@@ -253,7 +253,7 @@ request_find_known(struct connection *conn, struct operation *op)
             op->hints = Py_XNewRef(stmt->hints);
         }
         stmtcache_drop(&conn->cache, stmt, true); /* of another schema: parse again */
-        Py_CLEAR(op->stmt);
+        request_find_description(conn, op);
         return;
     }
     if (known) {

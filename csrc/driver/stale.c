@@ -152,7 +152,7 @@ conn_trusts(const struct connection *conn, struct operation *op, struct statemen
     if (!stmt->returns_rows && stmt->params_count == 0) {
         return true; /* it has no types that could have changed */
     }
-    if (conn->begun || op->piped) {
+    if (conn->begun || op->piped || descriptions_differ(conn, stmt)) {
         return false;
     }
     op->suspected = true;

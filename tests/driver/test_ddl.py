@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import enum
+import io
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -384,3 +385,47 @@ async def test_first_use_behind_a_change(
         assert await done.fetchall() == expected
     for conn in (two, one):
         assert await conn.fetch(sql) == expected
+
+
+REFUSALS = {
+    "a column": ("alter table t add column b int", "select * from t where a = $1"),
+    "a column's type": ("alter table t alter a type bigint", "select a from t"),
+    "an enum": (
+        "alter table t drop m; drop type mood; create type mood as enum ('sad');"
+        " alter table t add m mood",
+        "select m from t where a = $1",
+    ),
+}
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("case", REFUSALS)
+async def test_one_is_refused_and_all_know(
+    place: str, connect: Connect, case: str, told: bool
+) -> None:
+    """The server refuses a statement once, whichever connection meets the change first;
+    the others prepare theirs anew in the flight in which they would have run."""
+    settings = {"search_path": place}
+    conns = [await connect(autocommit=True, server_settings=settings) for _ in range(5)]
+    changer = await connect(autocommit=True, server_settings=settings)
+    await changer.execute("create type mood as enum ('sad')")
+    await changer.execute("create table t (a int, m mood)")
+    text, sql = REFUSALS[case]
+    args = [1] if "$1" in sql else []
+    for conn in conns:
+        await conn.fetch(sql, args)
+        await conn.fetch(sql, args)
+    await changer.execute(text if told else f"do $do$ begin {text}; end $do$")
+    refused, written = [], []
+    for conn in conns:
+        trace = io.StringIO()
+        conn.trace(trace)
+        await conn.fetch(sql, args)
+        lines = trace.getvalue().splitlines()
+        refused.append(sum("ErrorResponse" in line for line in lines))
+        written.append(sum("\tSync" in line for line in lines))
+    assert refused[0] <= 1
+    assert refused[1:] == [0, 0, 0, 0]
+    if case != "an enum":  # whose codec each connection has to find for itself
+        assert refused[0] == 1
+        assert written[1:] == [1, 1, 1, 1]
