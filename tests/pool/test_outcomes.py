@@ -10,14 +10,17 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 import pgasync
+from pgbouncer import PgBouncer, need
 from servers import Server
 
 TASKS = 12
-RUN_S = float(os.environ.get("PGASYNC_OUTCOMES_S", "3"))
+RUN_S = float(os.environ.get("PGASYNC_OUTCOMES_S", "2.5"))
 KILL = """
 select pg_terminate_backend(pid) from pg_stat_activity
  where application_name = 'outcomes' order by random() limit 2
@@ -101,23 +104,51 @@ class Storm:
         await loop.run_in_executor(None, lambda: server.restart(fast=False))
 
 
+@pytest.fixture
+def bouncer(victim: Server) -> Iterator[PgBouncer]:
+    need()
+    with PgBouncer(victim) as started:
+        yield started
+
+
 async def test_what_errors_say_is_so(
     make_pool: Callable[..., Any], victim: Server, summary: list[str]
 ) -> None:
+    counts = await storm_of(make_pool, victim, victim.dsn)
+    assert counts["safe"] > 0
+    summary.append(f"outcomes under ends of sessions: {told(counts)}")
+
+
+async def test_behind_a_pooler(
+    make_pool: Callable[..., Any], victim: Server, bouncer: PgBouncer, summary: Any
+) -> None:
+    """Where words of the server may be lost, and those of the pooler prove nothing."""
+    counts = await storm_of(make_pool, victim, bouncer.dsn)
+    summary.append(f"the same behind PgBouncer: {told(counts)}")
+
+
+def told(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+async def storm_of(
+    make_pool: Callable[..., Any], victim: Server, dsn: str
+) -> Counter[str]:
     victim.psql("drop table if exists outcomes")
     victim.psql("create table outcomes (n int primary key)")  # twice: 23505
     counts: Counter[str] = Counter()
-    pool = make_pool(victim.dsn, max_size=6, application_name="outcomes", timeout=30)
+    pool = make_pool(dsn, max_size=6, application_name="outcomes", timeout=30)
     storm = Storm(pool, counts)
     tasks = [asyncio.ensure_future(storm.work()) for _ in range(TASKS)]
     await asyncio.gather(storm.kill(victim.dsn), storm.crash(victim), *tasks)
-    found = await pool.fetch("select n from outcomes", row_factory=pgasync.rows.scalar)
-    there = {*found}
-    assert storm.done <= there, "acknowledged and lost"
-    assert not storm.absent & there, "there, though its error says otherwise"
-    assert counts["acknowledged"] > 50
     await pool.close()
     stats = pool.stats()
     assert stats.acquired == stats.released
-    told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-    summary.append(f"outcomes under ends of sessions: {told}")
+    conn = await pgasync.connect(victim.dsn)
+    sql = "select n from outcomes"
+    there = {*await conn.fetch(sql, row_factory=pgasync.rows.scalar)}
+    await conn.close()
+    assert storm.done <= there, "acknowledged and lost"
+    assert not storm.absent & there, "there, though its error says otherwise"
+    assert counts["acknowledged"] > 50
+    return counts
