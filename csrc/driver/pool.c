@@ -61,7 +61,8 @@ Connection_abandon_all(struct connection *conn, PyObject *error)
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(all); i++) {
         struct operation *op = (struct operation *)PyList_GET_ITEM(all, i);
-        if (op->kind != OP_RESET) { /* a request of the pool's own */
+        /* A request of the pool's own, and the end of a pipeline, which has to come. */
+        if (op->kind != OP_RESET && op->kind != OP_SYNC) {
             conn_abandon(op, error);
         }
     }

@@ -69,10 +69,33 @@ async def block(pool: Any, attempt: Attempt) -> None:
 
 
 async def of_the_pool(pool: Any, attempt: Attempt) -> None:
-    async with pool.acquire() as conn, conn.transaction():
+    async with pool.transaction() as conn:
         await conn.execute(INSERT, [attempt.token])
         await conn.execute(INSERT, [attempt.token])
         attempt.commits = True
+
+
+async def run_again(pool: Any, attempt: Attempt) -> None:
+    """The pool runs it again where nothing of it can be there."""
+
+    async def twice(conn: Any) -> None:
+        await conn.execute(INSERT, [attempt.token])
+        await conn.execute(INSERT, [attempt.token])
+
+    attempt.commits = True
+    await pool.run_transaction(twice)
+
+
+async def pipelined(pool: Any, attempt: Attempt) -> None:
+    attempt.commits = True
+    async with pool.pipeline() as p:
+        p.execute(INSERT, [attempt.token])
+        p.execute(INSERT, [attempt.token])
+
+
+async def copied(pool: Any, attempt: Attempt) -> None:
+    attempt.commits = True
+    await pool.copy_records_to_table("storm", records=[(attempt.token,)] * 4)
 
 
 async def by_hand(pool: Any, attempt: Attempt) -> None:
@@ -113,6 +136,9 @@ WAYS = (
     Way(many, 3),
     Way(block, 2),
     Way(of_the_pool, 2),
+    Way(run_again, 2),
+    Way(pipelined, 2),
+    Way(copied, 4),
     Way(by_hand, 2),
     Way(clean_exit, 1),
     Way(taken_back, 0),

@@ -150,9 +150,28 @@ class Storm(Abuse):
 
     async def raising(self) -> None:
         with contextlib.suppress(Boom):
-            async with self.pool.acquire() as conn, conn.transaction():
+            async with self.pool.transaction() as conn:
                 await self.asks(conn)
                 raise Boom
+
+    async def streaming(self) -> None:
+        """Left before its end, mostly."""
+        sql = "select $1::int8, n from generate_series(1, 50) n"
+        token, last = next(tokens), self.pick.randrange(1, 60)
+        async with self.pool.stream(sql, [token]) as rows:
+            async for row in rows:
+                if row[0] != token:
+                    self.strange.append(f"another's rows: {row} for {token}")
+                if row[1] == last:
+                    break
+
+    async def pipelining(self) -> None:
+        token = next(tokens)
+        async with self.pool.pipeline() as p:
+            first = p.fetchval("select $1::int8", [token])
+            second = p.fetchval("select $1::int8 + 1", [token])
+        if (await first, await second) != (token, token + 1):
+            self.strange.append("another's answers in a pipeline")
 
     async def closing(self) -> None:
         async with self.held() as conn:
@@ -181,6 +200,7 @@ class Storm(Abuse):
     WORKS: tuple[Callable[[Storm], Awaitable[None]], ...] = (
         *(nothing, a_turn, asking, by_hand, straight, straight) * 6,
         *(marked, unmarked, left_open, slow, failing, raising) * 2,
+        *(streaming, pipelining) * 2,
         *(closing, terminating, killed, under_way),
     )
 

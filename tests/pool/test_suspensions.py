@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from steps import HOWS, STEPS_MAX, Room, cut, fresh, nothing_left
 
 ALL = os.environ.get("PGASYNC_SUSPENSIONS") == "all"
 SIZE = 2
+SETTLED_S = 4.5  # less than cancel_timeout
 SOON_S = 8.0  # for somebody to be served, on a busy machine
 
 
@@ -132,10 +134,10 @@ async def straight(room: Room, pool: Any) -> None:
 
 
 async def transaction(room: Room, pool: Any) -> None:
-    async with pool.acquire() as conn, conn.transaction():
+    async with pool.transaction() as conn:
         await conn.execute(f"insert into {room.name} values (5)")
     with contextlib.suppress(Boom):
-        async with pool.acquire() as conn, conn.transaction():
+        async with pool.transaction() as conn:
             await conn.execute(f"insert into {room.name} values (1)")
             raise Boom
 
@@ -147,6 +149,43 @@ async def dead(room: Room, pool: Any) -> None:
     async with pool.acquire() as conn:
         await conn.close()
     await pool.fetchval("select 1")
+
+
+async def listening(room: Room, pool: Any) -> None:
+    async with pool.listen(room.name) as notifications:
+        await pool.execute(f"notify {room.name}, 'news'")
+        assert (await anext(notifications)).payload == "news"
+
+
+async def streaming(room: Room, pool: Any) -> None:
+    sql = "select n from generate_series(1, 3000) n"
+    assert len([row async for row in pool.stream(sql)]) == 3000
+    async with pool.stream(sql) as rows:
+        async for _ in rows:
+            break
+
+
+async def pipelining(room: Room, pool: Any) -> None:
+    async with pool.pipeline() as p:
+        p.execute(f"insert into {room.name} values (6)")
+        assert await p.fetchval(fresh("select 7")) == 7
+
+
+async def copying(room: Room, pool: Any) -> None:
+    await pool.copy_records_to_table(room.name, records=[(n,) for n in range(7, 90)])
+
+
+async def run_again(room: Room, pool: Any) -> None:
+    """The first time it is refused."""
+    times = itertools.count()
+
+    async def work(conn: Any) -> None:
+        await conn.execute(f"insert into {room.name} values (8)")
+        if next(times) == 0:
+            sql = "do $$begin raise exception using errcode = '40001'; end$$"
+            await conn.execute(sql)
+
+    await pool.run_transaction(work)
 
 
 async def larger(room: Room, pool: Any) -> None:
@@ -185,6 +224,11 @@ WORKS: tuple[Work, ...] = (
     straight,
     transaction,
     dead,
+    listening,
+    streaming,
+    pipelining,
+    copying,
+    run_again,
     larger,
     smaller,
     drained,
@@ -254,8 +298,9 @@ def make_pool(room: Room, **keywords: Any) -> Any:
 async def whole(room: Room, pool: Any) -> None:
     """All slots are there, and what others left is not."""
     pool.resize(min_size=0, max_size=SIZE)
-    stats = pool.stats
+    stats, started = pool.stats, time.monotonic()
     await eventually(lambda: stats().idle == stats().size, stats)
+    assert time.monotonic() - started < SETTLED_S, "until cancel_timeout"
     assert stats().size <= SIZE
     adds_up(stats())
     async with pool.acquire() as first, pool.acquire() as second:
@@ -303,7 +348,7 @@ async def ends_held(room: Room, pool: Any) -> None:
     """Somebody has one, does not give it back, and somebody waits."""
     await pool
     conn = await pool.acquire()
-    asking = asyncio.ensure_future(conn.execute("select pg_sleep(20)"))
+    asking = asyncio.ensure_future(conn.execute("select pg_sleep(2)"))
     others = [asyncio.ensure_future(pool.fetchval("select 1")) for _ in range(4)]
     everybody = {asking, *others}
     try:
