@@ -35,6 +35,7 @@ Hook = Callable[[PoolConnection], Awaitable[object]]
 
 LOOK_AFTER = 0.05  # s: after so much idleness the socket is looked at once more
 PING_LIMIT = 5.0  # s
+CLOCK_GRAIN = 0.002  # s: a timer may come so much early
 BROKEN_MAX = 3  # connections in a row that were just opened, for one acquire
 NEVER = 10.0 * 365 * 86400  # s
 _TRANSIENT = ("57P01", "57P02", "57P03")
@@ -43,7 +44,10 @@ _TRANSIENT = ("57P01", "57P02", "57P03")
 class QueuedTask(Waiter):
     """A task that waits for a connection."""
 
-    __slots__ = ("future",)
+    __slots__ = ("deadline", "future", "limit")
+
+    deadline: float
+    limit: float  # s, the timeout that it was made of
 
     def __init__(self, now: float, future: "asyncio.Future[None]") -> None:
         super().__init__(now)
@@ -83,6 +87,8 @@ class Keeper(_core.PoolBase):
         self._cleanings: set[asyncio.Task[None]] = set()
         self._changed: asyncio.Future[None] | None = None  # for open() and close()
         self._timer: asyncio.TimerHandle | None = None
+        self._late_timer: asyncio.TimerHandle | None = None  # of those who wait
+        self._next_late = inf
 
     def _enter(self) -> None:
         """The pool belongs to the loop that uses it first."""
@@ -327,6 +333,9 @@ class Keeper(_core.PoolBase):
                 self._settle()
             if member is None:
                 member = await self._wait(deadline, limit, again)
+                if not self._hooked and not member.resource.closed:
+                    state.acquired += 1
+                    return member, None
             is_new = member.uses == 1
             handle = PoolConnection(self, member) if self._hooked else None
             error = self._look(member)
@@ -401,33 +410,51 @@ class Keeper(_core.PoolBase):
         loop, state, now = self._loop, self._state, self._now()
         assert loop is not None
         waiter = QueuedTask(now, loop.create_future())
+        waiter.deadline, waiter.limit = deadline, limit
         state.wait(waiter, first=again)
-        timer = None
         try:
-            if state.wants_more():
+            if len(state.members) < state.max_size and state.wants_more():
                 self._settle()
-            if deadline != inf:
-                timer = loop.call_at(deadline, self._expire, waiter, limit)
+            if deadline < self._next_late:
+                self._watch(deadline)
             await waiter.future
         except BaseException:
             state.cancelled += 1
             if not state.leave(waiter) and waiter.member is not None:
                 self._put_back(waiter.member)  # it was handed over at the same time
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
         if waiter.error is not None:
             raise _again(waiter.error)
         assert waiter.member is not None
         return waiter.member
 
-    def _expire(self, waiter: QueuedTask, limit: float) -> None:
+    def _watch(self, deadline: float) -> None:
+        """One timer for all who wait: they are mostly served long before, and a timer
+        each would cost more than that."""
+        assert self._loop is not None
+        if self._late_timer is not None:
+            self._late_timer.cancel()
+        self._next_late = deadline
+        self._late_timer = self._loop.call_at(deadline, _fire, weakref.ref(self))
+
+    def _expire_late(self) -> None:
+        self._next_late, self._late_timer = inf, None
+        due = self._now() + CLOCK_GRAIN
+        waiters = [w for w in self._state.waiters if isinstance(w, QueuedTask)]
+        for waiter in waiters:
+            if waiter.deadline <= due:
+                self._expire(waiter)
+        next_one = min((w.deadline for w in waiters if w.deadline > due), default=inf)
+        if next_one < inf:
+            self._watch(next_one)
+
+    def _expire(self, waiter: QueuedTask) -> None:
         state = self._state
         if state.leave(waiter):
             state.timeouts += 1
             error = PoolTimeout(
-                f"no connection came free within {limit:g} s: {self._situation()}"
+                f"no connection came free within {waiter.limit:g} s: "
+                f"{self._situation()}"
             )
             error.__cause__ = state.last_error
             waiter.error = error
@@ -576,6 +603,11 @@ async def _run(hook: Hook, handle: PoolConnection) -> Any:
 def _tick(keeper: "weakref.ref[Keeper]") -> None:
     if (found := keeper()) is not None:
         found._tick()
+
+
+def _fire(keeper: "weakref.ref[Keeper]") -> None:
+    if (found := keeper()) is not None:
+        found._expire_late()
 
 
 def _ended(
