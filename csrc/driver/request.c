@@ -22,7 +22,9 @@ static const wire_slice no_name = {(const uint8_t *)"", 0};
 /* What has to be queued in the session once all bytes are there. */
 struct plan {
     size_t resets;     /* statements in front that reset the session */
-    size_t closes;     /* statements closed behind those */
+    size_t forgotten;  /* bytes of the names of PREPARE, which are closed then */
+    size_t closes;     /* statements closed behind those, these included */
+    bool evicted;      /* among them are those that the cache has evicted */
     size_t riders;     /* further statements in front of the request */
     bool begin;        /* one of them is BEGIN */
     size_t count;      /* steps of the request itself */
@@ -42,6 +44,16 @@ slice_of_bytes(PyObject *bytes)
 /* In front: Close of evicted statements, BEGIN of a transaction that is due. */
 
 static void
+request_put_names(struct connection *conn, struct plan *plan, wire_slice closing)
+{
+    struct wire_reader names = wire_reader_of(closing);
+    while (wire_reader_left(&names) > 0) {
+        wire_put_close(&conn->out, 'S', wire_read_cstr(&names));
+        plan->closes += 1;
+    }
+}
+
+static void
 request_put_closes(struct connection *conn, struct plan *plan)
 {
     if (wire_buffer_size(&conn->cache.closing) == 0) {
@@ -51,11 +63,8 @@ request_put_closes(struct connection *conn, struct plan *plan)
         wire_buffer_consume(&conn->cache.closing, wire_buffer_size(&conn->cache.closing));
         return;
     }
-    struct wire_reader names = wire_reader_of(wire_buffer_unread(&conn->cache.closing));
-    while (wire_reader_left(&names) > 0) {
-        wire_put_close(&conn->out, 'S', wire_read_cstr(&names));
-        plan->closes += 1;
-    }
+    plan->evicted = true;
+    request_put_names(conn, plan, wire_buffer_unread(&conn->cache.closing));
 }
 
 static PyObject *
@@ -114,6 +123,10 @@ request_put_resets(struct connection *conn, const struct operation *op, struct p
     }
     plan->resets = plan->riders;
     plan->riders = 0;
+    if (taint_rides(conn, op)) {
+        plan->forgotten = wire_buffer_size(&conn->prepared);
+        request_put_names(conn, plan, wire_buffer_unread(&conn->prepared));
+    }
     return 0;
 }
 
@@ -484,7 +497,7 @@ request_put(struct connection *conn, struct operation *op, struct plan *plan)
     case OP_LOOKUP:
         return request_put_lookup(conn, op, plan);
     case OP_RESET:
-        return plan->resets == 0 ? OP_DEFERRED : OP_COPYING;
+        return plan->resets + plan->closes == 0 ? OP_DEFERRED : OP_COPYING;
     case OP_SYNC:
         return request_put_sync(conn, op, plan);
     case OP_SEGMENT:
@@ -544,12 +557,13 @@ request_push_steps(struct connection *conn, const struct plan *plan)
 static void
 request_sent(struct connection *conn, struct operation *op, const struct plan *plan)
 {
-    if (plan->closes > 0) {
+    if (plan->evicted) {
         wire_buffer_consume(&conn->cache.closing, wire_buffer_size(&conn->cache.closing));
     }
     op->resetting = plan->resets > 0;
-    if (op->resetting) {
+    if (plan->resets + plan->forgotten > 0) {
         Py_CLEAR(conn->resets);
+        wire_buffer_consume(&conn->prepared, plan->forgotten);
     }
     if (op->parse != OP_PARSE_NONE) {
         cold_sent(conn, op);

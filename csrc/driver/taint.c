@@ -76,13 +76,12 @@ Connection_reset_due(struct connection *conn, PyObject *resets)
     if (resets != Py_None && !PyTuple_Check(resets)) {
         return errors_set(PyExc_TypeError, "resets are a tuple of (sql, parameters), or None");
     }
-    bool any = resets != Py_None && PyTuple_GET_SIZE(resets) > 0;
+    size_t names = wire_buffer_size(&conn->prepared);
+    bool any = resets != Py_None && (PyTuple_GET_SIZE(resets) > 0 || names > 0);
     Py_XSETREF(conn->resets, any ? Py_NewRef(resets) : NULL);
-    wire_slice names = wire_buffer_unread(&conn->prepared);
-    if (resets != Py_None) {
-        wire_buffer_put(&conn->cache.closing, names.ptr, names.len);
+    if (!any) {
+        wire_buffer_consume(&conn->prepared, names);
     }
-    wire_buffer_consume(&conn->prepared, names.len);
     conn->tainted = 0;
     Py_RETURN_NONE;
 }

@@ -282,7 +282,10 @@ async def test_reset_now(conn: Any) -> None:
     assert caught.value.outcome == "not_sent"
 
 
-async def test_prepared_names(conn: Any) -> None:
+@pytest.mark.parametrize("cache", [0, 100])
+async def test_prepared_names(connect: Any, cache: int) -> None:
+    """Also where the driver's own statements have no names."""
+    conn = await connect(autocommit=True, statement_cache_size=cache)
     long = "n" * 62 + "\N{LATIN SMALL LETTER E WITH ACUTE}"
     for name in ("Mixed", '"Mixed"', '"a""b"', f'"{long}"', "_x$1"):
         await conn.execute(f"prepare {name} as select 1")
@@ -292,6 +295,17 @@ async def test_prepared_names(conn: Any) -> None:
     conn._core.reset_due(())
     assert await conn.fetch(names) == []
     assert await ours.fetchval() == 42
+    await conn.execute("prepare first as select 1")
+    conn._core.reset_due(())
+    await conn._core.query("")
+    assert await conn.fetch(names) == []
+    await conn.execute("prepare again as select 1")
+    conn._core.reset_due(())
+    await conn.execute("prepare again as select 2")
+    assert await conn.fetch(names) == [("again",)]
+    conn._core.reset_due(())
+    await conn._core.reset_now()
+    assert await conn.fetch(names) == []
     await conn.execute("prepare kept as select 1")
     conn._core.reset_due(None)
     assert await conn.fetch(names) == [("kept",)]
