@@ -33,7 +33,7 @@ class Item(Base):
 
 
 CLIENTS = 20
-STATEMENTS = 600
+STATEMENTS = 400
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import poolerstorm
 pytestmark = pytest.mark.usefixtures("poolers_expected")
 
 CLIENTS = 20
-STATEMENTS = 2000  # or as many as PGASYNC_POOLER_STORM says
+STATEMENTS = 1500  # or as many as PGASYNC_POOLER_STORM says
 
 
 @pytest.fixture
