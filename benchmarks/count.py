@@ -57,6 +57,7 @@ SCENARIOS = (
     Scenario("fetchval", 100, 300, None),
     Scenario("pool_fetchval", 100, 300, None),
     Scenario("pool_idle", 200, 1000, 6_000),
+    Scenario("pool", 1000, 2000, None),
     Scenario("connect", 20, 100, None),
     Scenario("executemany", 10_000, 10_000, 1_100),  # a row
     Scenario("copy_records", 100_000, 200_000, 450),  # a row
