@@ -327,6 +327,37 @@ async def test_type_made_anew(open_kind: Connect) -> None:
             await conn.commit()
 
 
+@pytest.mark.parametrize("way", ["rows", "row", "value", "many"])
+async def test_column_of_a_new_type(open_kind: Connect, way: str) -> None:
+    """The rows come before anybody has asked what their type is."""
+    user, late, changer = [await open_kind() for _ in range(3)]
+    sql = "update t set id = id returning m, array[m], (m, 'x')::pair"
+
+    async def run(conn: Any) -> Any:
+        if way == "rows":
+            (row,) = await conn.fetch(sql)
+            return tuple(row)
+        if way == "row":
+            return tuple(await conn.fetchrow(sql))
+        if way == "value":
+            value = await conn.fetchval(sql)
+            return (value, [value], (value, "x"))
+        cursor = await conn.executemany(sql, [()], returning=True)
+        return tuple(await cursor.fetchone())
+
+    for n in range(3):
+        labels = ", ".join(f"'l{i}'" for i in range(n + 1))
+        await changer.execute(
+            "do $$ begin drop table if exists t; drop type if exists pair;"
+            f" drop type if exists mood; create type mood as enum ({labels});"
+            " create type pair as (m mood, x text);"
+            f" create table t (id int, m mood); insert into t values (1, 'l{n}');"
+            " end $$"
+        )
+        for conn in (user, late):
+            assert await run(conn) == (f"l{n}", [f"l{n}"], (f"l{n}", "x"))
+
+
 async def test_later_in_a_transaction(open_kind: Connect) -> None:
     """Where an error could not be healed nothing is taken on trust: the change was told
     in this process."""
