@@ -126,8 +126,11 @@ class Keeper(_core.PoolBase):
             )
             close_core(member.resource)
         for member in state.to_open(self._now()):
-            task = self._spawn(self._openings, self._open(member))
-            task.add_done_callback(partial(self._opened, member))
+            try:
+                task = self._spawn(self._openings, self._open(member))
+                task.add_done_callback(partial(self._opened, member))
+            except Exception as error:  # no memory for a task
+                state.failed(member, error, self._now())
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
         self._arm()

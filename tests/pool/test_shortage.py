@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import pgasync
-from pgasync import errors
+from pgasync import errors, poolkeeper
 from pool.abuse import adds_up, eventually
 from pool.faults import away
 from servers import Server, free_port
@@ -136,6 +136,53 @@ async def test_not_even_one_descriptor(dsn: str) -> None:
                 pass
         assert caught.value.outcome == "not_sent"
         assert await asyncio.wait_for(pool.fetchval("select 2"), SOON_S) == 2
+    adds_up(pool.stats())
+
+
+# --- no memory ---------------------------------------------------------------
+
+
+class NoMemory:
+    """In place of a function: there is no memory for its first `calls` calls."""
+
+    def __init__(self, function: Any, calls: int) -> None:
+        self.function = function
+        self.left = calls
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if self.left > 0:
+            self.left -= 1
+            for work in args:
+                if asyncio.iscoroutine(work):
+                    work.close()
+            raise MemoryError
+        return self.function(*args, **keywords)
+
+
+@pytest.mark.parametrize("place", ["helper_task", "open_connection"])
+@pytest.mark.parametrize("calls", [1, 2, 3])
+async def test_no_memory(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, place: str, calls: int
+) -> None:
+    """For the task that opens a connection, or for opening it: whoever waits is told,
+    or served by a later attempt, and no slot is lost."""
+    failing = NoMemory(getattr(poolkeeper, place), calls)
+    monkeypatch.setattr(poolkeeper, place, failing)
+    async with make_pool(dsn, max_size=2) as pool:
+        asking = [asyncio.ensure_future(pid(pool)) for _ in range(6)]
+        with within(SOON_S):
+            await asyncio.wait(asking)
+        for task in asking:
+            assert task.exception() is None or isinstance(task.exception(), MemoryError)
+        while failing.left:
+            with contextlib.suppress(MemoryError):
+                await pool.fetchval("select 1", timeout=SOON_S)
+        assert await pool.fetchval("select 1", timeout=SOON_S) == 1
+        assert pool.stats().errors == calls
+        conns = [await pool.acquire(timeout=SOON_S) for _ in range(2)]
+        for conn in conns:
+            await pool.release(conn)
+        assert pool.stats().size == 2
     adds_up(pool.stats())
 
 
