@@ -2,7 +2,9 @@
 ends single sessions. What was acknowledged is there, once and as a whole; what was
 refused is not; only what is in doubt may be either.
 
-PGASYNC_STORM_FAULTS says how many faults there are (200 for the figures of the notes).
+PGASYNC_STORM_FAULTS says how many faults there are. The figures of the notes:
+PGASYNC_STORM_FAULTS=200 PGASYNC_TEST_LIMIT_S=3000 pytest
+tests/pool/test_commit_storm.py -o faulthandler_timeout=3000
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ slot leaks, no session has two holders, no waiter is forgotten, and the stats ad
 
 PGASYNC_STORM_ACQUIRES says how many. The figures of the notes:
 PGASYNC_STORM_ACQUIRES=1000000 PGASYNC_TEST_LIMIT_S=3000 pytest tests/pool/test_storm.py
--o faulthandler_timeout=3000
+-o faulthandler_timeout=3000 -p no:logging (what pytest keeps of the log is memory, too)
 """
 
 from __future__ import annotations
