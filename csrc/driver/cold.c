@@ -235,7 +235,7 @@ cold_redescribe(struct connection *conn, const struct operation *op, struct wire
 static void
 cold_replace(struct connection *conn, struct statement *fresh)
 {
-    conn->st->schema_age += 1;
+    conn_schema_moves(conn);
     fresh->schema_age = conn_schema_age(conn);
     fresh->described = true;
     descriptions_put(conn, fresh);
@@ -259,6 +259,42 @@ cold_await_columns(struct connection *conn, const struct statement *asked, struc
     return PyList_SetSlice(conn->missing, 0, PY_SSIZE_T_MAX, NULL);
 }
 
+static void
+cold_set_unreadable(const struct connection *conn)
+{
+    PyErr_SetString(conn->st->data_error,
+                    "the statement has other columns than it had when it was described, and "
+                    "they came in formats that were meant for those: it has run, but its rows "
+                    "cannot be read; the next time they can");
+}
+
+/* What was sent behind `op` for the statement that it has parsed has those columns, too. */
+static void
+cold_pass_on(struct connection *conn, struct operation *op, struct statement *fresh)
+{
+    for (struct operation *at = op->next; at != NULL && !conn->closed; at = at->next) {
+        if (!op_runs_statement(at->kind) || at->stmt == NULL || fresh->name_len == 0
+            || strcmp(at->stmt->name, fresh->name) != 0) {
+            continue;
+        }
+        if (at->parse != OP_PARSE_NONE || at->phase == OP_DESCRIBING) {
+            break; /* it finds out by itself */
+        }
+        bool readable = cold_can_read(at->stmt, fresh);
+        Py_SETREF(at->stmt, (struct statement *)Py_NewRef((PyObject *)fresh));
+        if (at->abandoned || at->error != NULL) {
+            continue;
+        }
+        if (!readable) {
+            cold_set_unreadable(conn);
+        }
+        if ((!readable || op_find_maker(at) < 0) && !at->done) {
+            op_set_error(at, errors_take());
+        }
+        PyErr_Clear();
+    }
+}
+
 /* The columns are not those that were known: the rows are decoded as what they are. -1 with
  * an exception. */
 static int
@@ -275,11 +311,9 @@ cold_relearn(struct connection *conn, struct operation *op, struct wire_event *e
     }
     bool readable = cold_can_read(op->stmt, fresh);
     Py_SETREF(op->stmt, fresh);
+    cold_pass_on(conn, op, fresh);
     if (!readable && !op->abandoned) {
-        PyErr_SetString(conn->st->data_error,
-                        "the statement has other columns than it had when it was described, and "
-                        "they came in formats that were meant for those: it has run, but its rows "
-                        "cannot be read; the next time they can");
+        cold_set_unreadable(conn);
         return -1;
     }
     return op->abandoned ? 0 : op_find_maker(op);

@@ -354,6 +354,9 @@ conn_schema_age(const struct connection *conn)
     return conn->st->schema_age + conn->schema_age;
 }
 
+/* Statements of all connections may have changed. */
+void conn_schema_moves(struct connection *conn);
+
 /* A command has succeeded: notes what it may have changed. */
 void conn_note_command(struct connection *conn, const struct operation *op);
 

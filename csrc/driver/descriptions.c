@@ -1,6 +1,11 @@
 #include "descriptions.h"
 
+#include "clock.h"
 #include "errors.h"
+
+/* The first OID of what was made in a database (FirstNormalObjectId). */
+#define DESCRIPTION_OIDS_MADE 16384u
+#define DESCRIPTION_UNSTEADY_NS 5000000000u
 
 /* About what an entry takes beside its text and its columns. */
 #define DESCRIPTION_BYTES 600
@@ -79,6 +84,32 @@ description_bytes_equal(PyObject *one, PyObject *other)
            && memcmp(PyBytes_AS_STRING(one), PyBytes_AS_STRING(other), len) == 0;
 }
 
+/* Whether it has types that somebody has made. */
+static bool
+description_has_made_types(const struct statement *stmt)
+{
+    for (size_t i = 0; i < stmt->params_count; i++) {
+        if (stmt->param_oids[i] >= DESCRIPTION_OIDS_MADE) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < stmt->columns_count; i++) {
+        if (stmt->columns[i].type_oid >= DESCRIPTION_OIDS_MADE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether types may just be dropped and made again: one that is gone before its values have
+ * been read cannot be looked up, so that it is better to ask while Parse has its locks. */
+static bool
+description_is_unsteady(const struct core_state *st, const struct statement *stmt)
+{
+    return description_has_made_types(stmt) && st->schema_moved != 0
+           && clock_ns() - st->schema_moved < DESCRIPTION_UNSTEADY_NS;
+}
+
 /* Use */
 
 struct statement *
@@ -95,7 +126,7 @@ descriptions_find(struct connection *conn, const struct operation *op)
         conn->schema_changed == 0 && found != NULL && found->schema_age == conn->st->schema_age;
     /* What is prepared ahead is for a pipeline. */
     bool inside = conn->begun || op->piped || op->kind == OP_PREPARE;
-    if (found == NULL || (inside && !fresh)) {
+    if (found == NULL || (inside && !fresh) || description_is_unsteady(conn->st, found)) {
         return NULL;
     }
     descriptions_unlink(all, found);

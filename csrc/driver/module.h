@@ -116,6 +116,7 @@ struct core_state {
     struct descriptions descriptions;
     unsigned long fork_generation; /* raised in every forked child */
     unsigned long schema_age;      /* counts the changes of any schema: see stale.c */
+    uint64_t schema_moved;         /* ns: when it was last raised */
     Py_ssize_t live;               /* connections, operations and statements */
 };
 

@@ -7,6 +7,7 @@
  * was prepared before the schema changed is prepared anew instead of being tried: `age`
  * counts the changes, those that this process has made and those that it has run into. */
 #include "connection.h"
+#include "clock.h"
 #include "descriptions.h"
 #include "doubt.h"
 #include "errors.h"
@@ -124,6 +125,13 @@ schema_change(struct connection *conn, const struct operation *op)
 }
 
 void
+conn_schema_moves(struct connection *conn)
+{
+    conn->st->schema_age += 1;
+    conn->st->schema_moved = clock_ns();
+}
+
+void
 conn_note_command(struct connection *conn, const struct operation *op)
 {
     int change = schema_change(conn, op);
@@ -141,7 +149,7 @@ conn_settle_schema(struct connection *conn, const struct operation *op)
         conn->schema_age += 1;
     }
     if (conn->schema_changed == CHANGED_FOR_ALL) {
-        conn->st->schema_age += 1; /* committed: others see it from now on */
+        conn_schema_moves(conn); /* committed: others see it from now on */
     }
     conn->schema_changed = CHANGED_NOTHING;
 }
@@ -259,14 +267,18 @@ bind_is_stale(struct connection *conn, struct operation *op, PyObject *fields)
         conn->schema_age += 1; /* so may be the others */
     }
     else if ((plan || types) && !op->suspected) {
-        conn->st->schema_age += 1; /* a change that was not known yet */
+        conn_schema_moves(conn); /* a change that was not known yet */
     }
     /* Of a description: the number of columns, for which formats are asked. */
     bool shape = op->parse != OP_PARSE_NONE && code_is(fields, "08P01");
     op->stale = unknown || plan || types || moved || shape || might_be_stale(op, fields)
                 || doubt_refusal(op, fields);
+    /* The text was taken once, with types that do not fit any more. */
+    bool unfit =
+        op->parse == OP_PARSE_SENT && op->stmt->params_count > 0
+        && (code_is(fields, "42846") || code_is(fields, "42883") || code_is(fields, "42804"));
     /* Other errors may as well be those of a value. */
-    return unknown || plan || moved
+    return unknown || plan || moved || unfit
            || (!op->described && (code_is(fields, "XX000") || code_is(fields, "0A000")));
 }
 

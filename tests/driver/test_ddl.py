@@ -361,12 +361,11 @@ async def test_first_use_behind_a_change(
         await connect(autocommit=True, server_settings=settings) for _ in range(3)
     ]
     one, two, changer = opened
-    await changer.execute("create type pair as (x int, y int)")
-    await changer.execute("create table t (m pair, n int); insert into t values (null)")
+    await changer.execute("create table t (m int, n text); insert into t values (1)")
     sql = "update t set n = n returning *"
-    assert await one.fetch(sql) == [(None, None)]
+    assert await one.fetch(sql) == [(1, None)]
     await changer.execute(
-        "do $do$ begin drop table t; drop type pair; create type pair as (a text);"
+        "do $do$ begin drop table t; create type pair as (a text);"
         " create type mood as enum ('sad'); create table t (m pair[], n mood);"
         " insert into t values ('{(x),(y)}', 'sad'), (null, null); end $do$"
     )
@@ -385,6 +384,33 @@ async def test_first_use_behind_a_change(
         assert await done.fetchall() == expected
     for conn in (two, one):
         assert await conn.fetch(sql) == expected
+
+
+@pytest.mark.parametrize("pipeline", [False, True], ids=["tasks", "pipeline"])
+async def test_first_uses_behind_a_change(
+    place: str, connect: Connect, pipeline: bool
+) -> None:
+    """Several at once, the first of which brings its Parse along: the columns that it
+    turns out to have are those of the others."""
+    settings = {"search_path": place}
+    opened = [
+        await connect(autocommit=True, server_settings=settings) for _ in range(3)
+    ]
+    one, two, changer = opened
+    await changer.execute("create table t (a int, b text); insert into t values (1)")
+    sql = "select * from t"
+    assert await one.fetch(sql) == [(1, None)]
+    await changer.execute(
+        "do $do$ begin drop table t; create table t (b text, a int8, c float8, d int);"
+        " insert into t values ('x', 1, 2.5, 4); end $do$"
+    )
+    if pipeline:
+        async with two.pipeline() as pipe:
+            results = [pipe.fetch(sql) for _ in range(4)]
+    else:
+        results = [two.fetch(sql) for _ in range(4)]
+    for rows in await asyncio.gather(*results):
+        assert [row._asdict() for row in rows] == [{"b": "x", "a": 1, "c": 2.5, "d": 4}]
 
 
 REFUSALS = {

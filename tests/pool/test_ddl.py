@@ -46,6 +46,20 @@ async def later(pool: pgasync.Pool, read: Read) -> None:
         let_pass(error, read)
 
 
+async def repeated(pool: pgasync.Pool, read: Read) -> None:
+    """The same, run again by the pool."""
+
+    async def work(conn: Any) -> None:
+        await conn.fetchval("select 5")
+        read.check(await conn.fetch(read.sql, read.args))
+
+    try:
+        await pool.run_transaction(work, retries=20)
+    except pgasync.DatabaseError as error:
+        assert not isinstance(error, pgasync.InvalidCachedStatement)
+        let_pass(error, read)
+
+
 async def many(pool: pgasync.Pool, read: Read) -> None:
     """What has begun is not begun again."""
     if read.args and read.locked:
@@ -95,6 +109,7 @@ WAYS: tuple[Callable[[pgasync.Pool, Read], Awaitable[None]], ...] = (
     in_autocommit,
     first,
     later,
+    repeated,
     many,
     streamed,
     prepared,
