@@ -26,7 +26,7 @@ from servers import Server
 
 TASKS = 50
 SIZE = 10
-TIMES = int(os.environ.get("PGASYNC_STORM_FAULTS", "6"))
+TIMES = int(os.environ.get("PGASYNC_STORM_FAULTS", "5"))
 CALM_S = 0.25  # of work before a fault; the double at most
 PAUSE_S = 0.01  # of a task that was refused
 RECOVERY_S = 20.0

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 import pgasync
 
-EXAMPLES = int(os.environ.get("PGASYNC_LIVE_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("PGASYNC_LIVE_EXAMPLES", "15"))
 STEPS = 40
 WHICH = st.integers(0, 1000)  # of several: the remainder says it
 END_S = 20.0

@@ -33,7 +33,7 @@ from pgasync.poolstate import (
     Waiter,
 )
 
-EXAMPLES = int(os.environ.get("PGASYNC_STATE_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("PGASYNC_STATE_EXAMPLES", "60"))
 WHICH = st.integers(0, 1000)  # of several: the remainder says it
 SECONDS = st.sampled_from([0.0, 0.001, 0.2, 1.5, 20.0, 70.0, 700.0, 5000.0])
 SIZES = st.tuples(st.integers(0, 4), st.integers(1, 5)).map(
