@@ -56,7 +56,8 @@ descriptions_drop(struct descriptions *all, struct statement *stmt)
 static PyObject *
 description_key(const struct connection *conn, PyObject *sql)
 {
-    if (conn->catalog == NULL || conn->path_changed || conn->temp_made || sql == NULL) {
+    bool shared = conn->catalog != NULL && conn->catalog != Py_None;
+    if (!shared || conn->path_changed || conn->temp_made || sql == NULL) {
         return NULL;
     }
     PyObject *key = PyTuple_Pack(2, conn->catalog, sql);

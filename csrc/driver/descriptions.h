@@ -10,7 +10,7 @@
 
 #include "connection.h"
 
-#define DESCRIPTIONS_MAX 4096
+#define DESCRIPTIONS_MAX 2500
 #define DESCRIPTIONS_BYTES_MAX (8u * 1024 * 1024)
 
 /* A statement for `op`, of this connection, that nothing is prepared for yet: a new reference;

@@ -135,11 +135,12 @@ async def test_later_in_a_transaction(connect: Callable[..., Any]) -> None:
     """Something has run: the error stays, as for any other in a transaction."""
     conn = await connect()
     await conn.execute("select 1")
+    sql = f"select concat($1, '{uuid.uuid4()}')"  # nothing in this process knows it
     with pytest.raises(pgasync.errors.IndeterminateDatatype):
-        await conn.fetchval("select concat($1)", [1])
+        await conn.fetchval(sql, [1])
     assert conn.info.transaction_status == "E"
     await conn.rollback()
-    assert await conn.fetchval("select concat($1)", [1]) == "1"
+    assert (await conn.fetchval(sql, [1])).startswith("1")
     await conn.rollback()
 
 

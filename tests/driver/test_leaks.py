@@ -148,7 +148,6 @@ def test_texts(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
     script = """
     async def main():
         conn = await pgasync.connect(dsn, autocommit=True, statement_cache_size=50)
-        conn._core.catalog = None  # the process would keep some thousands of them
         for n in range(500):
             await conn.fetchval(f"select {n} as c{n % 10}")
         live, before = _core.live_objects(), rss()
