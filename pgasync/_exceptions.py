@@ -35,6 +35,7 @@ __all__ = [
     "Warning",
 ]
 
+_DROPPED = ("cache lookup failed for ", "could not open relation with OID ")
 LINE_WIDTH_MAX = 100  # characters of an SQL line that are shown around the caret
 
 
@@ -122,7 +123,7 @@ class Error(Exception):
         """Whether the same may succeed some time later without any change: by the
         SQLSTATE, or by the class of an error that has none. It does not tell whether
         something has run: see `safe_to_retry` and `outcome`."""
-        return self.sqlstate in TRANSIENT
+        return self.sqlstate in TRANSIENT or self._met_a_change
 
     @property
     def safe_to_retry(self) -> bool:
@@ -133,8 +134,15 @@ class Error(Exception):
     @property
     def retryable(self) -> bool:
         """Whether to run the whole transaction again is the remedy: a serialization
-        failure (40001), a deadlock (40P01) or an InvalidCachedStatement."""
-        return self.sqlstate in ("40001", "40P01")
+        failure (40001), a deadlock (40P01), an InvalidCachedStatement, or something
+        that was dropped while the statement ran (an XX000 of few words)."""
+        return self.sqlstate in ("40001", "40P01") or self._met_a_change
+
+    @property
+    def _met_a_change(self) -> bool:
+        """Whether a type or table was dropped while the server looked at it, which has
+        no SQLSTATE of its own. Internal errors are in English everywhere."""
+        return self.sqlstate == "XX000" and self.message.startswith(_DROPPED)
 
     def __str__(self) -> str:
         lines = [self.message]

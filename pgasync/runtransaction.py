@@ -78,7 +78,8 @@ class Policy:
 
 def is_proven(error: Error) -> bool:
     """Whether nothing of the transaction is there, and the cause is a passing one."""
-    undone = error.safe_to_retry or isinstance(error, ConnectionLost)
+    lost = isinstance(error, ConnectionLost)
+    undone = error.safe_to_retry or lost or error._met_a_change
     return error.transient and undone and error.outcome != IN_DOUBT
 
 

@@ -278,6 +278,10 @@ def test_retryable_and_safe_to_retry():
     for sqlstate in ("40001", "40P01"):
         assert errors.from_fields({"C": sqlstate}, None, "failed").retryable
     assert not errors.from_fields({"C": "40003"}, None, "failed").retryable
+    for text in ("cache lookup failed for type 16401", "unexpected chunk number 1"):
+        internal = errors.from_fields({"C": "XX000", "M": text}, None, "failed")
+        assert internal.retryable is internal.transient is text.startswith("cache")
+        assert not internal.safe_to_retry
     assert not errors.Error("x").retryable
     assert errors.from_fields({}, None, "not_sent").safe_to_retry
     for outcome in ("failed", "in_doubt"):

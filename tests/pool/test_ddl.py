@@ -101,7 +101,9 @@ async def pipelined(pool: pgasync.Pool, read: Read) -> None:
 def let_pass(error: pgasync.DatabaseError, read: Read) -> None:
     if isinstance(error, pgasync.InvalidCachedStatement):
         assert error.retryable
-    elif not read.typed or error.sqlstate not in ("22P02", "22P03"):
+    elif not error.retryable and (
+        not read.typed or error.sqlstate not in ("22P02", "22P03")
+    ):
         raise error
 
 
